@@ -1,0 +1,56 @@
+# The manual: `make help`. Needs Python 3.11 or later, git and make; everything else it brings.
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv
+CASEBUS := $(BIN)/casebus
+.DEFAULT_GOAL := help
+.PHONY: help setup up down doctor test test-unit check format lock bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+setup: .venv/.ready ## Make the environment in .venv (other targets do it by themselves)
+
+.venv/.ready: requirements/dev.txt pyproject.toml
+	@echo "casebus: making the environment in .venv (once; about a minute)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(UV) pip sync --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+up: .venv/.ready ## Run the whole city on this machine; Ctrl-C ends it
+	@$(CASEBUS) up
+
+down: .venv/.ready ## End what `make up` started, from another terminal
+	@$(CASEBUS) down
+
+doctor: .venv/.ready ## Is everything ready, and where is it?
+	@$(CASEBUS) doctor
+
+test: .venv/.ready ## All tests, on a real Kafka and a real PostgreSQL
+	@$(BIN)/pytest
+
+test-unit: .venv/.ready ## Only those that need neither
+	@$(BIN)/pytest tests/unit
+
+check: .venv/.ready ## Format, lint, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: .venv/.ready ## Put the code into shape
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: .venv/.ready ## Write the requirement files anew, with hashes
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra local --extra dev pyproject.toml requirements/build.in -o requirements/dev.txt
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml requirements/build.in -o requirements/service.txt
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/uv.in -o requirements/uv.txt
+
+bench: .venv/.ready ## Measure, side by side with peers; writes docs/performance.md
+	@$(BIN)/python -m benchmarks.all
+
+clean: ## Remove the environment and the data of this machine
+	rm -rf .venv .bench-venv .casebus

@@ -1,0 +1,3 @@
+from casebus.main import main
+
+main()

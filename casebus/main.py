@@ -1,0 +1,65 @@
+"""`casebus`: everything that a person or an orchestrator runs, one command each."""
+
+import asyncio
+import importlib
+import sys
+from typing import Annotated
+
+import typer
+
+from casebus.commands import agency, audit, cases, lag, local, rules, traffic
+
+app = typer.Typer(
+    help="Event-driven case routing for a city.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+SERVICES = ("intake", "router", "backoffice", "notifier", "console")
+COUNTERPARTS = ("mailbox", "sms")
+
+
+@app.command()
+def run(
+    service: Annotated[str, typer.Argument(help=f"One of {', '.join(SERVICES + COUNTERPARTS)}.")],
+    only: Annotated[
+        list[str] | None, typer.Option(help="A part of it (web, worker, relay, ...); repeatable.")
+    ] = None,
+) -> None:
+    """Run one service in the foreground, with its settings from the environment."""
+    if service in COUNTERPARTS:
+        counterpart = importlib.import_module(f"deploy.counterparts.{service}")
+        asyncio.run(counterpart.run())
+        return
+    if service not in SERVICES:
+        _fail(f"there is no service {service!r}; one of {', '.join(SERVICES + COUNTERPARTS)}")
+    import uvloop
+
+    from shared.runtime.logs import configure
+
+    main_module = importlib.import_module(f"services.{service}.main")
+    parts = tuple(only) if only else main_module.PARTS
+    unknown = set(parts) - set(main_module.PARTS)
+    if unknown:
+        _fail(f"{service} has no part {', '.join(unknown)}; it has {', '.join(main_module.PARTS)}")
+    configure(service)
+    uvloop.run(main_module.run(parts))
+
+
+def _fail(message: str) -> None:
+    print(f"casebus: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+app.add_typer(local.topics_app, name="topics")
+app.add_typer(agency.app, name="agency")
+app.add_typer(rules.app, name="rules")
+for command in (local.up, local.down, local.doctor, local.migrate):
+    app.command()(command)
+for command in (traffic.traffic, cases.trace, lag.lag, audit.audit):
+    app.command()(command)
+app.command("clerk-token")(agency.clerk_token)
+
+
+def main() -> None:
+    app()

@@ -1,0 +1,204 @@
+"""What the back office does with an assignment, a supplement and a command."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from datetime import date, datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from services.backoffice.domain import WITHDRAWABLE, Case, Change, Command, apply
+from shared.contract import topics
+from shared.contract.errors import PermanentError
+from shared.contract.events import (
+    ApplicationSupplemented,
+    ApplicationWithdrawn,
+    CaseAssigned,
+    CaseReturned,
+    CaseStatusChanged,
+    CaseStepCompleted,
+    CaseUpdate,
+    Event,
+    derived_id,
+)
+from shared.contract.wire import Outgoing, encode
+
+TAKEN = (CaseAssigned, CaseUpdate, ApplicationSupplemented, ApplicationWithdrawn)
+
+Due = Callable[[str, datetime], date]
+"""The day on which a service's case that was received then is due."""
+
+
+class Cases(Protocol):
+    """The tables, inside one transaction."""
+
+    async def lock(self, case_id: UUID) -> Case | None:
+        """The case, locked until the transaction ends."""
+
+    async def put(self, case: Case, now: datetime) -> None: ...
+    async def put_assignment(self, event: CaseAssigned) -> None: ...
+    async def put_history(
+        self, case: Case, from_status: str, to_status: str, by: str, reason: str, now: datetime
+    ) -> None: ...
+    async def tell(self, records: Sequence[Outgoing]) -> None:
+        """Append to the outbox."""
+
+
+async def on_event(event: Event, topic: str, cases: Cases, due: Due, now: datetime) -> None:
+    """Handle one event of those in TAKEN. Raises PermanentError when it cannot be."""
+    match event:
+        case CaseAssigned():
+            await on_case_assigned(event, cases, due, now)
+        case CaseUpdate():
+            agency = topic.removeprefix("agency.").removesuffix(".updates")
+            command = Command(
+                event.command, agency, f"system:{agency}", event.reason, event.items, event.outcome
+            )
+            await on_command(event.case_id, command, event.id, cases, now)
+        case ApplicationSupplemented():
+            await on_supplemented(event, cases, now)
+        case ApplicationWithdrawn():
+            await on_withdrawn(event, cases, now)
+
+
+async def on_case_assigned(event: CaseAssigned, cases: Cases, due: Due, now: datetime) -> None:
+    known = await cases.lock(event.case_id)
+    case = Case(
+        case_id=event.case_id,
+        number=event.number,
+        service=event.service,
+        agency=event.agency,
+        responsible=event.responsible,
+        status="ASSIGNED",
+        step=event.step,
+        chain=event.chain,
+        tried=event.tried,
+        facts=event.facts,
+        sealed=known.sealed if known else event.sealed,
+        received_at=event.received_at,
+        assigned_at=now,
+        due_on=due(event.service, event.received_at),
+    )
+    await cases.put(case, now)
+    await cases.put_assignment(event)
+    before = known.status if known else "RECEIVED"
+    await cases.put_history(case, before, "ASSIGNED", "router", event.decision.outcome, now)
+
+
+async def on_command(
+    case_id: UUID, command: Command, command_id: UUID, cases: Cases, now: datetime
+) -> Change:
+    """Carry out a command; what follows is told in the same transaction."""
+    case = await cases.lock(case_id)
+    if case is None:
+        raise PermanentError("case.unknown", f"no case {case_id} in the back office")
+    change = apply(case, command)
+    after = change.case
+    before = case.status
+    for status in change.path:
+        await cases.put_history(after, before, status, command.by, command.reason, now)
+        before = status
+    await cases.put(after, now)
+    told: list[Outgoing] = []
+    if change.path and not change.returned:
+        changed = _status_changed(
+            case,
+            after,
+            change.path,
+            command.by,
+            command_id,
+            now,
+            reason=command.reason,
+            items=command.items,
+        )
+        told.append(encode(topics.CASES, changed))
+    if change.returned:
+        told.append(encode(topics.CASES, _returned(after, command, command_id, now)))
+    if change.step_completed:
+        told.append(encode(topics.CASES, _step_completed(after, command_id, now)))
+    await cases.tell(told)
+    return change
+
+
+def _status_changed(
+    case: Case,
+    after: Case,
+    path: tuple[str, ...],
+    by: str,
+    cause: UUID,
+    now: datetime,
+    reason: str = "",
+    items: tuple[str, ...] = (),
+) -> CaseStatusChanged:
+    return CaseStatusChanged(
+        id=derived_id(cause, "status"),
+        source="backoffice",
+        time=now,
+        case_id=case.case_id,
+        number=case.number,
+        service=case.service,
+        agency=case.agency,
+        from_status=case.status,
+        to_status=after.status,
+        path=path,
+        by=by,
+        reason=reason,
+        items=items,
+        due_on=after.due_on,
+    )
+
+
+def _carried(case: Case, command_id: UUID, label: str, now: datetime) -> dict[str, Any]:
+    return {
+        "id": derived_id(command_id, label),
+        "source": "backoffice",
+        "time": now,
+        "case_id": case.case_id,
+        "number": case.number,
+        "service": case.service,
+        "received_at": case.received_at,
+        "facts": case.facts,
+        "sealed": case.sealed,
+        "agency": case.agency,
+        "step": case.step,
+        "chain": case.chain,
+    }
+
+
+def _returned(case: Case, command: Command, command_id: UUID, now: datetime) -> CaseReturned:
+    return CaseReturned(
+        **_carried(case, command_id, "returned", now),
+        reason=command.reason,
+        proposed=command.proposed,
+        tried=(*case.tried, case.agency),
+    )
+
+
+def _step_completed(case: Case, command_id: UUID, now: datetime) -> CaseStepCompleted:
+    return CaseStepCompleted(**_carried(case, command_id, "step", now))
+
+
+async def on_supplemented(event: ApplicationSupplemented, cases: Cases, now: datetime) -> None:
+    """The citizen answered a request for correction; the clock goes on."""
+    await _by_citizen(event, {"CORRECTION_REQUESTED"}, "CORRECTED", cases, now)
+
+
+async def on_withdrawn(event: ApplicationWithdrawn, cases: Cases, now: datetime) -> None:
+    await _by_citizen(event, WITHDRAWABLE, "WITHDRAWN", cases, now)
+
+
+async def _by_citizen(
+    event: Event, possible_from: Collection[str], to_status: str, cases: Cases, now: datetime
+) -> None:
+    case = await cases.lock(event.case_id)
+    if case is None:
+        raise PermanentError("case.unknown", f"no case {event.case_id} in the back office")
+    if case.status not in possible_from:
+        # Too late, and nobody's fault: written down for the clerk, the case stays as it is.
+        reason = f"{event.type} came too late"
+        await cases.put_history(case, case.status, case.status, "citizen", reason, now)
+        return
+    after = replace(case, status=to_status)
+    await cases.put_history(case, case.status, to_status, "citizen", "", now)
+    await cases.put(after, now)
+    told = _status_changed(case, after, (to_status,), "citizen", event.id, now)
+    await cases.tell([encode(topics.CASES, told)])

@@ -1,0 +1,147 @@
+"""The back office's API: an agency's inbox, a case, and the commands of clerks."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from uuid import uuid4
+
+import structlog
+from catalogue import Catalogue
+from fastapi import Depends, FastAPI, Header, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.backoffice import store
+from services.backoffice.clerks import Clerk, clerk_of
+from services.backoffice.domain import Case, Command
+from services.backoffice.handlers import on_command
+from services.backoffice.settings import BackofficeSettings
+from shared.contract.errors import PermanentError
+from shared.runtime.postgres import Pool
+from shared.runtime.vault import Vault
+from shared.runtime.web import ProblemError
+
+log = structlog.get_logger()
+_STATUS = {"case.unknown": 404, "case.not_yours": 403, "command.not_now": 409}
+
+
+class CommandBody(BaseModel):
+    """The body of POST /api/cases/{number}/COMMAND; what each command needs it says itself."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    reason: str = Field("", max_length=1000)
+    items: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field([], max_length=30)
+    outcome: Literal["APPROVED", "REJECTED"] | None = None
+    proposed: str | None = Field(None, max_length=20)
+
+
+def add_routes(
+    app: FastAPI,
+    settings: BackofficeSettings,
+    catalogue: Catalogue,
+    pool: Pool,
+    vault: Vault,
+    ring: Callable[[], None],
+) -> None:
+    secret = settings.clerk_secret.get_secret_value()
+
+    def clerk(authorization: Annotated[str, Header(max_length=1000)] = "") -> Clerk:
+        found = clerk_of(secret, authorization.removeprefix("Bearer "))
+        if found is None:
+            raise ProblemError(
+                401,
+                "clerk-token",
+                "send 'Authorization: Bearer TOKEN'; `casebus clerk-token AGENCY` makes one",
+            )
+        return found
+
+    Speaker = Annotated[Clerk, Depends(clerk)]  # noqa: N806 - a type, named like one
+
+    async def case_of(number: str, speaker: Clerk) -> Case:
+        case = await store.by_number(pool, number)
+        # Another agency's case looks like none: who has it is not this clerk's business.
+        if case is None or case.agency != speaker.agency:
+            raise ProblemError(404, "case-not-found", f"your agency has no case {number}")
+        return case
+
+    @app.get("/api/inbox")
+    async def inbox(
+        speaker: Speaker,
+        status: str | None = None,
+        with_closed: bool = False,
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    ) -> dict[str, Any]:
+        found = await store.inbox(pool, speaker.agency, status, with_closed, limit)
+        return {"agency": speaker.agency, "cases": [_line(case, catalogue) for case in found]}
+
+    @app.get("/api/cases/{number}")
+    async def read(number: str, speaker: Speaker) -> dict[str, Any]:
+        """The whole case, with what the citizen wrote: this opening is written down."""
+        case = await case_of(number, speaker)
+        async with pool.acquire() as connection:
+            key = await vault.open(connection, case.case_id, f"read by {speaker.agency}")
+        log.info("case.opened", case_id=str(case.case_id), agency=speaker.agency)
+        return {
+            **_line(case, catalogue),
+            "facts": case.facts,
+            "application": json.loads(key.unseal(case.sealed)),
+            "history": await store.history(pool, case.case_id),
+        }
+
+    def add_command(path: str, name: Any) -> None:
+        @app.post(f"/api/cases/{{number}}/{path}", name=path)
+        async def command(
+            number: str, speaker: Speaker, body: CommandBody | None = None
+        ) -> dict[str, Any]:
+            case = await case_of(number, speaker)
+            given = body or CommandBody()
+            if given.proposed is not None and given.proposed not in catalogue.agencies:
+                raise ProblemError(422, "invalid", f"there is no agency {given.proposed!r}")
+            wanted = Command(
+                name=name,
+                agency=speaker.agency,
+                by=f"clerk:{speaker.name}",
+                reason=given.reason,
+                items=tuple(given.items),
+                outcome=given.outcome,
+                proposed=given.proposed,
+            )
+            try:
+                async with pool.acquire() as connection, connection.transaction():
+                    cases = store.PostgresCases(connection)
+                    change = await on_command(case.case_id, wanted, uuid4(), cases, _now())
+            except PermanentError as error:
+                status = _STATUS.get(error.code, 422)
+                raise ProblemError(status, error.code.replace("_", "-"), str(error)) from None
+            ring()
+            return {**_line(change.case, catalogue), "passed": change.path}
+
+    for path, name in (
+        ("accept", "accept"),
+        ("request-correction", "request_correction"),
+        ("complete", "complete"),
+        ("return", "return"),
+    ):
+        add_command(path, name)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _line(case: Case, catalogue: Catalogue) -> dict[str, Any]:
+    service = catalogue.services.get(case.service)
+    return {
+        "number": case.number,
+        "service": case.service,
+        "service_name": service.name_zh if service else case.service,
+        "agency": case.agency,
+        "responsible": case.responsible,
+        "status": case.status,
+        "step": case.step,
+        "chain": case.chain,
+        "received_at": case.received_at.isoformat(),
+        "assigned_at": case.assigned_at.isoformat(),
+        "due_on": case.due_on.isoformat(),
+    }

@@ -1,0 +1,38 @@
+-- name: put_release!
+INSERT INTO console.releases (ruleset, version, effective_from, approvers, tables)
+VALUES (:ruleset, :version, :effective_from, :approvers, :tables);
+
+-- name: has_release$
+SELECT true FROM console.releases WHERE ruleset = :ruleset AND version = :version;
+
+-- name: releases
+SELECT ruleset, version, effective_from, approvers, released_at FROM console.releases
+ORDER BY released_at DESC LIMIT 20;
+
+-- name: put_sample!
+INSERT INTO console.lag_samples
+    (sampled_at, group_id, topic, partition, committed, end_offset, records, seconds)
+VALUES (:sampled_at, :group_id, :topic, :partition, :committed, :end_offset, :records, :seconds);
+
+-- name: delete_old_samples!
+DELETE FROM console.lag_samples WHERE sampled_at < now() - interval '1 day';
+
+-- name: latest_samples
+SELECT sampled_at, group_id, topic, partition, committed, end_offset, records, seconds
+FROM console.lag_samples WHERE sampled_at = (SELECT max(sampled_at) FROM console.lag_samples)
+ORDER BY seconds DESC, records DESC, group_id, topic, partition;
+
+-- name: count_event!
+INSERT INTO console.event_counts (minute, type, count)
+VALUES (date_trunc('minute', CAST(:time AS timestamptz)), :type, 1)
+ON CONFLICT (minute, type) DO UPDATE SET count = console.event_counts.count + 1;
+
+-- name: counts_last_hour
+SELECT type, sum(count)::bigint AS count FROM console.event_counts
+WHERE minute > now() - interval '1 hour' GROUP BY type ORDER BY type;
+
+-- name: open_cases
+SELECT agency, count(*) AS cases, min(due_on) AS first_due,
+    count(*) FILTER (WHERE due_on < CURRENT_DATE) AS overdue
+FROM backoffice.cases WHERE status NOT IN ('CLOSED', 'ARCHIVED', 'WITHDRAWN')
+GROUP BY agency ORDER BY overdue DESC, cases DESC LIMIT 30;

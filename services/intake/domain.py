@@ -1,0 +1,155 @@
+"""An application: what is asked for, how it is checked, and what routing needs of it. Pure."""
+
+import hashlib
+import hmac
+from base64 import b32encode
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from catalogue import Catalogue
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+
+from services.intake.identity import (
+    InvalidValue,
+    company_number,
+    personal_id,
+)
+from shared.contract.events import Facts
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class Applicant(_Part):
+    kind: Literal["person", "company"]
+    name: str = Field(min_length=1, max_length=100)
+    id_number: str = Field(min_length=1, max_length=20)
+
+
+class Contact(_Part):
+    phone: str | None = Field(None, max_length=30)
+    email: str | None = Field(None, max_length=254)
+    language: Literal["zh-TW", "en"] = "zh-TW"
+
+
+class Address(_Part):
+    postal_code: str | None = Field(None, max_length=6)
+    district: str = Field(min_length=1, max_length=20)
+    line: str = Field(min_length=1, max_length=200)
+
+
+class Location(_Part):
+    """Where the parcel, the venue or the thing is, when that is not the applicant's address."""
+
+    district: str = Field(min_length=1, max_length=20)
+    side_of_aiguo: Literal["north", "south"] | None = None
+
+
+class ApplicationForm(_Part):
+    """The body of POST /api/applications. Lengths are in characters."""
+
+    service: str = Field(min_length=1, max_length=20)
+    applicant: Applicant
+    contact: Contact
+    address: Address
+    location: Location | None = None
+    answers: dict[StrictStr, StrictStr | StrictInt | StrictFloat | StrictBool] = Field(
+        default_factory=dict, max_length=200
+    )
+    consents: list[str] = Field(default_factory=list, max_length=50)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """`field` is the path in the body, `detail` says what is wrong and how to mend it."""
+
+    field: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A form that holds: its normalised parts, and the facts that routing may see."""
+
+    form: ApplicationForm
+    facts: Facts
+
+
+def check(form: ApplicationForm, catalogue: Catalogue) -> tuple[Checked | None, list[FieldError]]:
+    """The normalised form and its facts, or None and every field that is wrong."""
+    errors: list[FieldError] = []
+    changes: dict[str, dict[str, object]] = {}
+
+    def attempt(field: str, work: Callable[[], object]) -> None:
+        try:
+            found = work()
+        except InvalidValue as error:
+            errors.append(FieldError(field, f"{error.message_en} / {error.message_zh}"))
+        else:
+            part, _, name = field.partition(".")
+            changes.setdefault(part, {})[name] = found
+
+    if form.service not in catalogue.services:
+        errors.append(FieldError("service", f"there is no service {form.service!r} / 查無此服務"))
+    elif not catalogue.services[form.service].open:
+        errors.append(FieldError("service", "this service is closed / 此服務已停止受理"))
+    applicant, contact, address = form.applicant, form.contact, form.address
+    check_id = personal_id if applicant.kind == "person" else company_number
+    attempt("applicant.id_number", lambda: check_id(applicant.id_number))
+    if contact.phone:
+        attempt("contact.phone", lambda: phone(contact.phone or ""))
+    if contact.email:
+        attempt("contact.email", lambda: email(contact.email or ""))
+    if not contact.phone and not contact.email:
+        errors.append(
+            FieldError("contact", "give a phone or an e-mail address / 請填寫電話或電子郵件")
+        )
+    attempt(
+        "address.district",
+        lambda: district(catalogue, address.district, address.postal_code),
+    )
+    if form.location is not None:
+        where = form.location.district
+        attempt("location.district", lambda: district(catalogue, where, None))
+    for code in form.consents:
+        if code not in catalogue.documents:
+            errors.append(FieldError("consents", f"there is no document {code!r} / 查無此文件"))
+    if errors:
+        return None, errors
+    for part, values in changes.items():
+        form = form.model_copy(update={part: getattr(form, part).model_copy(update=values)})
+    place = form.location or Location(district=form.address.district)
+    facts: Facts = {
+        "district": place.district,
+        "side_of_aiguo": place.side_of_aiguo,
+        "applicant_kind": form.applicant.kind,
+        "channel": "online",
+    }
+    return Checked(form, facts), []
+
+
+def password(secret: bytes, case_id: UUID) -> str:
+    """The citizen's password for a case: 80 bits, derived, so that it is kept nowhere.
+
+    A repeated submission is thus answered with the same one.
+    """
+    digest = hmac.new(secret, b"case-password:" + case_id.bytes, hashlib.sha256).digest()
+    text = b32encode(digest[:10]).decode().lower()
+    return "-".join(text[i : i + 4] for i in range(0, 16, 4))
+
+
+def password_fits(secret: bytes, case_id: UUID, given: str) -> bool:
+    wanted = password(secret, case_id).replace("-", "")
+    return hmac.compare_digest(wanted.encode(), given.replace("-", "").strip().lower().encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What a citizen is told: from here the case is the city's to look after."""
+
+    case_id: UUID
+    number: str
+    received_at: datetime

@@ -1,0 +1,88 @@
+"""Intake's tables in PostgreSQL, behind the ports of handlers.py."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from services.intake.handlers import Application, Known, RepeatedKeyError, Step
+from shared.contract.wire import Outgoing
+from shared.runtime.outbox import Tables
+from shared.runtime.postgres import Connection, Pool, statements
+
+SCHEMA = "intake"
+_SEQUENCES_AT_ONCE = 100
+_sql = statements(Path(__file__).parent / "sql")
+
+
+class PostgresApplications:
+    """Every write is one statement, so it is one transaction: all of it or nothing."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._sequences: list[int] = []
+
+    async def next_sequence(self) -> int:
+        """A number that no other case has. Gaps are no loss: numbers are taken in advance."""
+        while not self._sequences:
+            rows = await _sql.next_sequences(self._pool, count=_SEQUENCES_AT_ONCE)
+            self._sequences.extend(row["n"] for row in rows)
+        return self._sequences.pop(0)
+
+    async def put(self, application: Application, wrapped_key: bytes, event: Outgoing) -> None:
+        topic, key, header_names, header_values, value = Tables.row(event)
+        try:
+            await _sql.put_application(
+                self._pool,
+                case_id=application.case_id,
+                number=application.number,
+                service=application.service,
+                facts=application.facts,
+                sealed=application.sealed,
+                received_at=application.received_at,
+                event_id=application.event_id,
+                key_sha256=application.key_sha256,
+                body_sha256=application.body_sha256,
+                wrapped=wrapped_key,
+                topic=topic,
+                key=key,
+                header_names=header_names,
+                header_values=header_values,
+                value=value,
+            )
+        except asyncpg.UniqueViolationError as error:
+            if error.table_name == "idempotency":
+                raise RepeatedKeyError from None
+            raise
+
+    async def by_key(self, key_sha256: bytes) -> Known | None:
+        row = await _sql.find_idempotency(self._pool, key_sha256=key_sha256)
+        return None if row is None else Known(**dict(row))
+
+    async def by_number(self, number: str) -> tuple[UUID, str, datetime] | None:
+        row = await _sql.find_application(self._pool, number=number)
+        return None if row is None else (row["case_id"], row["service"], row["received_at"])
+
+    async def steps(self, case_id: UUID) -> Sequence[Step]:
+        rows = await _sql.steps_of(self._pool, case_id=case_id)
+        return [Step(**dict(row)) for row in rows]
+
+
+class PostgresSteps:
+    """The projection's writes, inside the transaction of `connection`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def put(self, event_id: UUID, case_id: UUID, step: Step) -> None:
+        values: dict[str, Any] = {
+            "happened_at": step.happened_at,
+            "kind": step.kind,
+            "agency": step.agency,
+            "status": step.status,
+            "detail": step.detail,
+        }
+        await _sql.put_step(self._connection, event_id=event_id, case_id=case_id, **values)

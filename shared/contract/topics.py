@@ -1,0 +1,60 @@
+"""Topic names: the only place in the code where they are spelled out."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+APPLICATIONS = "applications.events"
+CASES = "cases.events"
+NOTICES = "notices.events"
+RULES = "rules.releases"
+# Nothing is ever written here: the relays commit their positions as group offsets on it.
+POSITIONS = "outbox.positions"
+# Every agency's topic shares one dead-letter topic, and so do the agencies' commands: the
+# headers name the topic that an event came from.
+AGENCY_CASES_DEAD = "agency.cases.dead"
+AGENCY_UPDATES_DEAD = "agency.updates.dead"
+
+TRIAGE = "TRIAGE"
+CONTROL_UNIT = "RDEC"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """One topic as it must exist. `width` 'wide' topics have many partitions, others one."""
+
+    name: str
+    width: Literal["wide", "one"] = "one"
+    compacted: bool = False
+
+
+def agency_cases(code: str) -> str:
+    return f"agency.{code}.cases"
+
+
+def agency_updates(code: str) -> str:
+    return f"agency.{code}.updates"
+
+
+def dead(topic: str) -> str:
+    """The dead-letter topic of `topic`."""
+    if topic.startswith("agency."):
+        return AGENCY_CASES_DEAD if topic.endswith(".cases") else AGENCY_UPDATES_DEAD
+    return f"{topic}.dead"
+
+
+def all_topics(agencies: Sequence[str], own_system: Collection[str]) -> list[TopicSpec]:
+    """Every topic of the city; `own_system` are the agencies that send commands by Kafka."""
+    specs = [
+        TopicSpec(APPLICATIONS, "wide"),
+        TopicSpec(CASES, "wide"),
+        TopicSpec(NOTICES),
+        TopicSpec(RULES, compacted=True),
+        TopicSpec(POSITIONS),
+        TopicSpec(AGENCY_CASES_DEAD),
+        TopicSpec(AGENCY_UPDATES_DEAD),
+    ]
+    specs += [TopicSpec(dead(t)) for t in (APPLICATIONS, CASES, NOTICES, RULES)]
+    specs += [TopicSpec(agency_cases(code)) for code in agencies]
+    specs += [TopicSpec(agency_updates(code)) for code in agencies if code in own_system]
+    return specs

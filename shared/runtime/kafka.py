@@ -1,0 +1,102 @@
+"""Consumers and producers with the settings that keep a promise, in one place.
+
+aiokafka's own defaults are unsafe for this work (acks=1, auto-commit, read_uncommitted, latest).
+"""
+
+import ssl
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from shared.contract.wire import Record
+from shared.runtime.settings import Settings
+
+SESSION_TIMEOUT_MS = 10_000
+HEARTBEAT_MS = 3_000
+# A dead producer's open transaction holds back every read_committed reader this long at most.
+TRANSACTION_TIMEOUT_MS = 12_000
+# An idempotent send never gives up by itself; past this its producer is thrown away.
+SEND_TIMEOUT_S = 15.0
+
+
+def connection(settings: Settings) -> dict[str, Any]:
+    """The arguments that every aiokafka client of this process takes."""
+    found: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka,
+        "security_protocol": settings.kafka_security,
+    }
+    if settings.kafka_security.startswith("SASL"):
+        found |= {
+            "sasl_mechanism": "SCRAM-SHA-512",
+            "sasl_plain_username": settings.kafka_username,
+            "sasl_plain_password": settings.kafka_password.get_secret_value(),
+        }
+    if settings.kafka_security == "SASL_SSL":
+        found["ssl_context"] = ssl.create_default_context(cafile=settings.kafka_ca_file)
+    return found
+
+
+def consumer(settings: Settings, *topics: str, group: str | None = None) -> AIOKafkaConsumer:
+    """A consumer that sees committed records only, from the beginning, and commits by hand."""
+    return AIOKafkaConsumer(
+        *topics,
+        group_id=group,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        session_timeout_ms=SESSION_TIMEOUT_MS,
+        heartbeat_interval_ms=HEARTBEAT_MS,
+        **connection(settings),
+    )
+
+
+def producer(settings: Settings, *, transactional_id: str | None = None) -> AIOKafkaProducer:
+    """An idempotent producer, acknowledged by all in-sync replicas."""
+    return AIOKafkaProducer(
+        acks="all",
+        enable_idempotence=True,
+        transactional_id=transactional_id,
+        transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+        linger_ms=2,
+        max_batch_size=256 * 1024,
+        **connection(settings),
+    )
+
+
+def admin(settings: Settings) -> AIOKafkaAdminClient:
+    return AIOKafkaAdminClient(**connection(settings))
+
+
+def record_of(message: Any) -> Record:
+    """Our own record from aiokafka's, byte for byte."""
+    return Record(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        timestamp_ms=message.timestamp,
+        key=message.key,
+        headers=tuple(message.headers),
+        value=message.value,
+    )
+
+
+def dead_letter_headers(record: Record, code: str, error: Exception) -> list[tuple[str, bytes]]:
+    """The original headers and, after them, why and from where the record was set aside."""
+    return [
+        *record.headers,
+        ("dead_code", code.encode()),
+        ("dead_error", f"{type(error).__name__}: {error}"[:2000].encode()),
+        ("dead_topic", record.topic.encode()),
+        ("dead_partition", str(record.partition).encode()),
+        ("dead_offset", str(record.offset).encode()),
+    ]
+
+
+def by_topic(records: Sequence[Record]) -> dict[str, int]:
+    """How many records of each topic, for the counters."""
+    counts: dict[str, int] = {}
+    for record in records:
+        counts[record.topic] = counts.get(record.topic, 0) + 1
+    return counts

@@ -1,0 +1,36 @@
+"""Every metric of casebus, with its unit and what it means. Served at /metrics."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+APPLICATIONS = Counter(
+    "casebus_applications", "Applications answered by intake, by outcome", ["outcome"]
+)
+SUBMIT_SECONDS = Histogram(
+    "casebus_submit_seconds",
+    "From reading the request to the commit of the application",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+)
+RELAYED = Counter("casebus_relay_rows", "Outbox rows sent to Kafka", ["outbox"])
+RELAY_REFUSED = Counter("casebus_relay_refused_rows", "Rows that Kafka refuses", ["outbox"])
+RELAY_LAG_ROWS = Gauge("casebus_relay_lag_rows", "Outbox rows not yet in Kafka", ["outbox"])
+RELAY_LAG_SECONDS = Gauge(
+    "casebus_relay_lag_seconds", "Age of the oldest outbox row not yet in Kafka", ["outbox"]
+)
+TRANSACTIONS = Counter(
+    "casebus_transactions", "Kafka transactions, by end (committed, aborted)", ["group", "end"]
+)
+CONSUMED = Counter("casebus_consumed_records", "Records handled", ["group", "topic"])
+REPEATED = Counter("casebus_repeated_records", "Records seen before, by the inbox", ["group"])
+DEAD = Counter("casebus_dead_records", "Records sent to a dead-letter topic", ["group", "code"])
+RETRIES = Counter("casebus_retries", "Tries again because something was down", ["group"])
+DECISIONS = Counter("casebus_decisions", "Routing decisions, by the event that asked", ["cause"])
+NOTICES = Counter("casebus_notices", "Notices by channel and new state", ["channel", "state"])
+# Names that existing dashboards know.
+GROUP_LAG = Gauge(
+    "kafka_consumergroup_lag", "Offsets not yet handled", ["consumergroup", "topic", "partition"]
+)
+GROUP_LAG_SECONDS = Gauge(
+    "kafka_consumergroup_group_lag_seconds",
+    "Age of the oldest record not yet handled",
+    ["consumergroup", "topic", "partition"],
+)

@@ -1,0 +1,212 @@
+"""The one way in which events reach PostgreSQL: a Faust agent feeding `Sink`.
+
+A batch is handled in one transaction: each event goes into the inbox and to its handler, and
+only after the commit is the batch acknowledged. What is down is tried again in place; what is
+bad is parked with its case, and the other cases go on. docs/decisions/0003 says why Faust is
+used in just this form.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import faust
+import structlog
+from aiokafka import AIOKafkaConsumer
+from faust.transport.drivers import aiokafka as driver
+from faust.types.auth import SASLMechanism
+from mode.supervisors import CrashingSupervisor
+
+from shared.contract import topics
+from shared.contract.errors import PermanentError, TransientError
+from shared.contract.events import Event
+from shared.contract.wire import Outgoing, Record, decode
+from shared.runtime import kafka, metrics
+from shared.runtime.outbox import Tables
+from shared.runtime.postgres import TRANSIENT, Connection, Pool
+from shared.runtime.settings import Settings
+
+log = structlog.get_logger()
+
+Handler = Callable[[Connection, Event, Record], Awaitable[None]]
+
+_BATCH_RECORDS = 500
+_WITHIN_S = 0.02
+_LONGEST_DELAY_S = 5.0
+
+
+class Sink:
+    """Handles batches of records in PostgreSQL, each event once.
+
+    `wanted` are the event types that `handle` understands; others are skipped. `handle` runs
+    inside the transaction: it changes the service's tables and appends to its outbox, no more.
+    `ring` wakes the service's relay after the commit.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        tables: Tables,
+        group: str,
+        wanted: Sequence[type[Event]],
+        handle: Handler,
+        ring: Callable[[], None],
+    ) -> None:
+        self._pool = pool
+        self._tables = tables
+        self._group = group
+        self._wanted = wanted
+        self._handle = handle
+        self._ring = ring
+
+    async def take(self, records: Sequence[Record]) -> None:
+        """Returns once every record is handled, parked or known as a repeat; never before."""
+        delay_s = 0.1
+        while True:
+            try:
+                await self._take_together(records)
+                break
+            except (TransientError, *TRANSIENT) as error:
+                metrics.RETRIES.labels(self._group).inc()
+                log.warning("stream.retry", group=self._group, error=repr(error), in_s=delay_s)
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
+        self._ring()
+        for topic, count in kafka.by_topic(records).items():
+            metrics.CONSUMED.labels(self._group, topic).inc(count)
+
+    async def _take_together(self, records: Sequence[Record]) -> None:
+        """The whole batch in one transaction; one by one when an event of it is bad."""
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                for record in records:
+                    await self._take_one(connection, record)
+        except (TransientError, *TRANSIENT):
+            raise
+        except Exception:  # noqa: BLE001 - found out one by one, just below
+            for record in records:
+                await self._take_alone(record)
+
+    async def _take_alone(self, record: Record) -> None:
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await self._take_one(connection, record)
+        except (TransientError, *TRANSIENT):
+            raise
+        except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, it is parked
+            code = error.code if isinstance(error, PermanentError) else "handler.failed"
+            await self._set_aside(record, code, error)
+
+    async def _take_one(self, connection: Connection, record: Record) -> None:
+        event = decode(record, self._wanted)
+        if event is None:
+            return
+        if await self._tables.waits(connection, record.case_id):
+            await self._tables.park(
+                connection, record, "case.waiting", "an earlier event is parked"
+            )
+            return
+        if not await self._tables.first_time(connection, event.id):
+            metrics.REPEATED.labels(self._group).inc()
+            return
+        await self._handle(connection, event, record)
+
+    async def _set_aside(self, record: Record, code: str, error: Exception) -> None:
+        async with self._pool.acquire() as connection, connection.transaction():
+            if not await self._tables.park(connection, record, code, repr(error)):
+                return
+            headers = tuple(kafka.dead_letter_headers(record, code, error))
+            letter = Outgoing(topics.dead(record.topic), record.key or b"", headers, record.value)
+            await self._tables.append(connection, [letter])
+        metrics.DEAD.labels(self._group, code).inc()
+        log.error("stream.parked", group=self._group, case_id=record.case_id, code=code)
+
+
+class _Thread(driver.AIOKafkaConsumerThread):
+    logger = driver.logger
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust reads uncommitted records unless its own transactions are on: what a relay or a
+        # router took back would be taken for true. There is no setting for it.
+        consumer._isolation_level = "read_committed"
+        return consumer
+
+
+class _Consumer(driver.Consumer):
+    logger = driver.logger
+
+    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+
+class _Transport(driver.Transport):
+    Consumer = _Consumer
+
+
+def _credentials(settings: Settings) -> faust.SASLCredentials | None:
+    if settings.kafka_security == "PLAINTEXT":
+        return None
+    arguments = kafka.connection(settings)
+    return faust.SASLCredentials(
+        username=settings.kafka_username,
+        password=settings.kafka_password.get_secret_value(),
+        mechanism=SASLMechanism.SCRAM_SHA_512,
+        ssl_context=arguments.get("ssl_context"),
+    )
+
+
+async def consume(settings: Settings, group: str, names: Sequence[str], sink: Sink) -> None:
+    """Feed `sink` from the topics `names` as the consumer group `group`, until cancelled."""
+    app = faust.App(
+        group,
+        broker=[f"kafka://{address}" for address in settings.kafka.split(",")],
+        broker_credentials=_credentials(settings),
+        key_serializer="raw",
+        value_serializer="raw",
+        store="memory://",
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        consumer_auto_offset_reset="earliest",
+        broker_session_timeout=kafka.SESSION_TIMEOUT_MS / 1000,
+        broker_heartbeat_interval=kafka.HEARTBEAT_MS / 1000,
+        broker_max_poll_records=_BATCH_RECORDS,
+        broker_commit_interval=0.5,
+        broker_commit_every=1000,
+        stream_wait_empty=False,
+        stream_recovery_delay=0.0,
+        agent_supervisor=CrashingSupervisor,
+    )
+    app.transport = _Transport(app.conf.broker, app, loop=asyncio.get_running_loop())
+
+    # A handler that raised would be acknowledged all the same; `Sink.take` returns only when
+    # the batch is safe, and anything else crashes the whole process, which starts again.
+    @app.agent(app.topic(*names, key_type=bytes, value_type=bytes))
+    async def feed(stream: Any) -> None:
+        async for events in stream.noack_take(_BATCH_RECORDS, within=_WITHIN_S):
+            await sink.take([_record(event.message) for event in events])
+            for event in events:
+                event.ack()
+
+    await app.start()
+    log.info("stream.started", group=group, topics=len(names))
+    try:
+        # Returns when the app was stopped or has crashed; nobody but us stops it.
+        await app.wait_until_stopped()
+        raise TransientError(f"the stream of {group} crashed: {app.crash_reason!r}")
+    finally:
+        await app.stop()
+
+
+def _record(message: Any) -> Record:
+    headers = message.headers or ()
+    return Record(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        timestamp_ms=int(message.timestamp * 1000),
+        key=message.key,
+        headers=tuple(headers.items() if hasattr(headers, "items") else headers),
+        value=message.value,
+    )
