@@ -33,7 +33,8 @@ class Verdict:
     """`assigned` are applications with the assignment that their submission caused.
 
     `in_back_offices` are those whose case a back office holds; `reassigned` counts
-    assignments after a return or for the next step of a chain; `unreadable` records are no events at all.
+    assignments after a return or for the next step of a chain; `unreadable` records are no
+    events at all.
     """
 
     applications: int = 0

@@ -2,10 +2,13 @@
 
 import asyncio
 import csv
+import json
 import sys
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import typer
@@ -17,6 +20,7 @@ from services.router.domain import rule_set
 from shared.contract.errors import PermanentError
 from shared.contract.events import RulesReleased
 
+_CITY = ZoneInfo("Asia/Taipei")
 app = typer.Typer(help="Routing rules.", no_args_is_help=True)
 
 
@@ -31,7 +35,7 @@ def release(
     """Check the tables of FOLDER and give them to the routers, which take them at once."""
     try:
         ruleset, tables = _read(folder)
-        day = date.fromisoformat(effective_from) if effective_from else date.today()
+        day = date.fromisoformat(effective_from) if effective_from else datetime.now(_CITY).date()
         _check(ruleset, tables, day)
         version, new = asyncio.run(_release(ruleset, tables, day, tuple(approver or ())))
     except (OSError, KeyError, ValueError, PermanentError) as error:
@@ -50,9 +54,6 @@ def _read(folder: Path) -> tuple[str, dict[str, Any]]:
 
 def _check(ruleset: str, tables: dict[str, Any], day: date) -> None:
     """Raises PermanentError when the router could not read these tables."""
-    from datetime import UTC, datetime
-    from uuid import UUID
-
     rule_set(
         RulesReleased(
             id=UUID(int=0),
@@ -70,8 +71,6 @@ def _check(ruleset: str, tables: dict[str, Any], day: date) -> None:
 async def _release(
     ruleset: str, tables: dict[str, Any], day: date, approvers: tuple[str, ...]
 ) -> tuple[str, bool]:
-    import json
-
     connection = await asyncpg.connect(console_postgres())
     try:
         await connection.set_type_codec(

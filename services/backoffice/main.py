@@ -5,7 +5,7 @@ from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from catalogue import load_catalogue
-from catalogue.calendar import due_on
+from catalogue.calendar import city_calendar
 
 from services.backoffice import http, worker
 from services.backoffice.domain import check_paths
@@ -26,6 +26,7 @@ _CITY = ZoneInfo("Asia/Taipei")
 async def run(only: tuple[str, ...] = PARTS) -> None:
     settings = load(BackofficeSettings)
     catalogue = load_catalogue()
+    calendar = city_calendar()
     check_paths(catalogue.transitions)
     pool = await open_pool(settings, "backoffice")
     bell = Bell(pool, SCHEMA)
@@ -36,7 +37,7 @@ async def run(only: tuple[str, ...] = PARTS) -> None:
     def due(service: str, received_at: datetime) -> date:
         known = catalogue.services[service]
         day = received_at.astimezone(_CITY).date()
-        return due_on(day, known.online_limit, known.online_unit)
+        return calendar.due_on(day, known.limit, known.limit_unit)
 
     app = new_app("casebus backoffice", check)
     if "web" in only:

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 from base64 import b32encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -13,8 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 
 from services.intake.identity import (
     InvalidValue,
+    address_line,
     company_number,
+    district,
+    email,
     personal_id,
+    phone,
 )
 from shared.contract.events import Facts
 
@@ -111,6 +116,7 @@ def check(form: ApplicationForm, catalogue: Catalogue) -> tuple[Checked | None, 
         "address.district",
         lambda: district(catalogue, address.district, address.postal_code),
     )
+    attempt("address.line", lambda: address_line(address.line))
     if form.location is not None:
         where = form.location.district
         attempt("location.district", lambda: district(catalogue, where, None))
