@@ -6,10 +6,10 @@ import sys
 from typing import Annotated
 
 import typer
-from catalogue import load_catalogue
 from rich.console import Console
 
 from casebus.running import as_agency, clerk_secret
+from catalogue import load_catalogue
 from services.backoffice.clerks import Clerk, token
 from shared.contract import topics
 from shared.contract.errors import PermanentError

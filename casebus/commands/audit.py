@@ -16,10 +16,10 @@ from uuid import UUID
 import asyncpg
 import typer
 from aiokafka import AIOKafkaConsumer
-from catalogue import load_catalogue
 from rich.console import Console
 
 from casebus.running import running
+from catalogue import load_catalogue
 from shared.contract import topics
 from shared.contract.errors import PermanentError
 from shared.contract.events import CaseAssigned

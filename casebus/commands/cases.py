@@ -14,9 +14,9 @@ import typer
 from aiokafka import TopicPartition
 from rich.console import Console
 from rich.table import Table
-from services.intake.identity import InvalidValue, parse_case_number
 
 from casebus.running import running
+from services.intake.identity import InvalidValue, parse_case_number
 from shared.contract import topics
 from shared.contract.errors import PermanentError
 from shared.contract.events import (

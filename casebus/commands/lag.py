@@ -7,11 +7,11 @@ from typing import Annotated
 
 import asyncpg
 import typer
-from catalogue import load_catalogue
 from rich.console import Console
 from rich.table import Table
 
 from casebus.running import running
+from catalogue import load_catalogue
 from services.console.lag import Lag, RelayLag, group_lags, relay_lags
 from services.console.worker import topics_of
 

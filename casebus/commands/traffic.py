@@ -14,11 +14,11 @@ from uuid import uuid4
 
 import httpx
 import typer
-from catalogue import load_catalogue
 from rich.console import Console
 
 from casebus.running import clerk_secret, running
 from casebus.sample import Sample, applications
+from catalogue import load_catalogue
 from services.backoffice.clerks import Clerk, token
 
 _ITEMS = ("身分證明文件 / proof of identity", "存摺影本 / copy of the passbook")

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 import structlog
-from catalogue import Catalogue
 from fastapi import Depends, FastAPI, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from catalogue import Catalogue
 from services.backoffice import store
 from services.backoffice.clerks import Clerk, clerk_of
 from services.backoffice.domain import Case, Command

@@ -6,7 +6,6 @@ from zoneinfo import ZoneInfo
 
 from catalogue import load_catalogue
 from catalogue.calendar import city_calendar
-
 from services.backoffice import http, worker
 from services.backoffice.domain import check_paths
 from services.backoffice.settings import BackofficeSettings

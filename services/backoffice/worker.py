@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from catalogue import Catalogue
-
 from services.backoffice.handlers import TAKEN, Due, on_event
 from services.backoffice.store import TABLES, PostgresCases
 from shared.contract import topics

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from catalogue import Catalogue
 from fastapi import FastAPI, Query
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from catalogue import Catalogue
 from services.console import store
 from services.console.settings import ConsoleSettings
 from services.console.texts import TEXTS

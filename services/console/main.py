@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 
 from catalogue import load_catalogue
-
 from services.console import http, worker
 from services.console.releases import SCHEMA
 from services.console.settings import ConsoleSettings

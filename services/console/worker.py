@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import structlog
 from aiokafka.errors import KafkaError
-from catalogue import Catalogue
 
+from catalogue import Catalogue
 from services.console import store
 from services.console.lag import RelayLag, group_lags, relay_lags
 from services.console.releases import TABLES

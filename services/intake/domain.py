@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from catalogue import Catalogue
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
+from catalogue import Catalogue
 from services.intake.identity import (
     InvalidValue,
     address_line,

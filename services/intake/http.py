@@ -4,12 +4,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from catalogue import Catalogue
 from fastapi import FastAPI, Header, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from catalogue import Catalogue
 from services.intake import domain, handlers
 from services.intake.identity import InvalidValue, parse_case_number
 from services.intake.settings import IntakeSettings

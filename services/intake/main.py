@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 
 from catalogue import load_catalogue
-
 from services.intake import http, worker
 from services.intake.settings import IntakeSettings
 from services.intake.store import SCHEMA, PostgresApplications

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
-from catalogue import Catalogue
 
+from catalogue import Catalogue
 from services.notifier.channels import (
     Channel,
     OutcomeUnknown,

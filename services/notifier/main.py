@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 
 from catalogue import load_catalogue
-
 from services.notifier import worker
 from services.notifier.channels import Receipt, SmppChannel, SmtpChannel
 from services.notifier.messages import Messages

@@ -8,8 +8,8 @@ from itertools import groupby
 from uuid import UUID
 
 import structlog
-from catalogue import Catalogue
 
+from catalogue import Catalogue
 from services.notifier.channels import Channel, Receipt
 from services.notifier.domain import Claimed
 from services.notifier.handlers import TAKEN, on_event, send
