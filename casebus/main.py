@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import logging
 import sys
 from typing import Annotated
 
@@ -54,12 +55,21 @@ def _fail(message: str) -> None:
 app.add_typer(local.topics_app, name="topics")
 app.add_typer(agency.app, name="agency")
 app.add_typer(rules.app, name="rules")
-for command in (local.up, local.down, local.doctor, local.migrate):
-    app.command()(command)
-for command in (traffic.traffic, cases.trace, lag.lag, audit.audit):
+for command in (
+    local.up,
+    local.down,
+    local.doctor,
+    local.migrate,
+    traffic.traffic,
+    cases.trace,
+    lag.lag,
+    audit.audit,
+):
     app.command()(command)
 app.command("clerk-token")(agency.clerk_token)
 
 
 def main() -> None:
+    # Commands say themselves what does not answer; `run` sends logs where they belong.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     app()

@@ -9,6 +9,7 @@ import csv
 from collections.abc import Mapping
 from datetime import date, timedelta
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import holidays
@@ -27,7 +28,7 @@ class Calendar:
     def __init__(self, closures: Mapping[date, str]) -> None:
         self._holidays = holidays.country_holidays("TW")
         self._closures = closures
-        self.version = f"holidays-{holidays.__version__}+{len(closures)}"
+        self.version = f"holidays-{version('holidays')}+{len(closures)}"
 
     def is_working_day(self, day: date) -> bool:
         return day not in self._closures and bool(self._holidays.is_working_day(day))

@@ -142,23 +142,26 @@ def _read(path: Path, model: type[R], problems: list[Problem]) -> list[tuple[int
             Problem(path.name, 0, "", f"is not UTF-8 (byte {error.start}); save it as CSV UTF-8")
         )
         return []
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    reader = csv.reader(io.StringIO(text, newline=""))
+    head = next(reader, [])
     expected = [field.alias or name for name, field in model.model_fields.items()]
-    missing = set(expected) - set(reader.fieldnames or ())
+    missing = set(expected) - set(head)
     if missing:
         problems.append(
             Problem(path.name, 1, ", ".join(sorted(missing)), "the column is missing in the head")
         )
         return []
     found = []
-    for number, row in enumerate(reader, start=2):
-        if None in row or None in row.values():
+    for number, cells in enumerate(reader, start=2):
+        if not cells:
+            continue  # a blank line: nothing is said, but it counts as a row
+        if len(cells) != len(head):
             problems.append(
-                Problem(path.name, number, "(all)", f"expected {len(expected)} cells in this row")
+                Problem(path.name, number, "(all)", f"expected {len(head)} cells in this row")
             )
             continue
         try:
-            found.append((number, model.model_validate(row)))
+            found.append((number, model.model_validate(dict(zip(head, cells, strict=True)))))
         except ValidationError as error:
             problems.extend(
                 Problem(

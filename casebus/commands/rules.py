@@ -1,8 +1,6 @@
 """`casebus rules`: release the tables of a folder to the routers."""
 
 import asyncio
-import csv
-import json
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -10,15 +8,15 @@ from typing import Annotated, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-import asyncpg
 import typer
-import yaml
 
 from casebus.running import console_postgres
 from services.console.releases import release as put_release
 from services.router.domain import rule_set
+from services.router.tables import read_tables
 from shared.contract.errors import PermanentError
 from shared.contract.events import RulesReleased
+from shared.runtime.postgres import connect
 
 _CITY = ZoneInfo("Asia/Taipei")
 app = typer.Typer(help="Routing rules.", no_args_is_help=True)
@@ -34,7 +32,7 @@ def release(
 ) -> None:
     """Check the tables of FOLDER and give them to the routers, which take them at once."""
     try:
-        ruleset, tables = _read(folder)
+        ruleset, tables = read_tables(folder)
         day = date.fromisoformat(effective_from) if effective_from else datetime.now(_CITY).date()
         _check(ruleset, tables, day)
         version, new = asyncio.run(_release(ruleset, tables, day, tuple(approver or ())))
@@ -43,13 +41,6 @@ def release(
         raise SystemExit(2) from None
     state = "released" if new else "was released before; nothing changed"
     print(f"{ruleset} {version}: {len(tables['lead'])} rows, {state}")
-
-
-def _read(folder: Path) -> tuple[str, dict[str, Any]]:
-    header = yaml.safe_load((folder / "lead.yaml").read_text("utf-8"))
-    with (folder / "lead.csv").open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    return header["ruleset"], {"lead": rows}
 
 
 def _check(ruleset: str, tables: dict[str, Any], day: date) -> None:
@@ -71,11 +62,8 @@ def _check(ruleset: str, tables: dict[str, Any], day: date) -> None:
 async def _release(
     ruleset: str, tables: dict[str, Any], day: date, approvers: tuple[str, ...]
 ) -> tuple[str, bool]:
-    connection = await asyncpg.connect(console_postgres())
+    connection = await connect(console_postgres())
     try:
-        await connection.set_type_codec(
-            "jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog"
-        )
         return await put_release(connection, ruleset, tables, day, approvers)
     finally:
         await connection.close()

@@ -40,11 +40,12 @@ PATHS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 WITHDRAWABLE = frozenset(
     {"ASSIGNED", "ACCEPTED", "UNDER_REVIEW", "CORRECTION_REQUESTED", "FEE_DUE"}
 )
-# A step of a chain ends under review: the next agency takes over from there.
+# A step of a chain ends in joint handling, until the next agency takes over: from there nothing
+# can be completed, so that a second click does not bring the case to that agency twice.
 STEP_DONE: Mapping[str, tuple[str, ...]] = {
-    "ACCEPTED": ("UNDER_REVIEW",),
-    "UNDER_REVIEW": (),
-    "CORRECTED": ("UNDER_REVIEW",),
+    "ACCEPTED": ("UNDER_REVIEW", "JOINT_REVIEW"),
+    "UNDER_REVIEW": ("JOINT_REVIEW",),
+    "CORRECTED": ("UNDER_REVIEW", "JOINT_REVIEW"),
 }
 
 
@@ -136,7 +137,7 @@ def _not_now(name: str, case: Case) -> PermanentError:
 
 
 def _at(case: Case, path: tuple[str, ...]) -> Case:
-    return replace(case, status=path[-1]) if path else case
+    return replace(case, status=path[-1])
 
 
 def check_paths(transitions: Transitions) -> None:

@@ -99,7 +99,7 @@ async def on_command(
         before = status
     await cases.put(after, now)
     told: list[Outgoing] = []
-    if change.path and not change.returned:
+    if not change.returned:
         changed = _status_changed(
             case,
             after,

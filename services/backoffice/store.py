@@ -11,7 +11,7 @@ from services.backoffice.domain import Case
 from shared.contract.events import CaseAssigned
 from shared.contract.wire import Outgoing
 from shared.runtime.outbox import Tables
-from shared.runtime.postgres import Connection, Pool, statements
+from shared.runtime.postgres import Connection, Pool, rows, statements
 
 SCHEMA = "backoffice"
 TABLES = Tables(SCHEMA)
@@ -77,11 +77,11 @@ async def inbox(
     pool: Pool, agency: str, status: str | None, with_closed: bool, limit: int
 ) -> list[Case]:
     """An agency's cases, the ones due first at the top."""
-    rows = await _sql.inbox_of(
-        pool, agency=agency, status=status, with_closed=with_closed, limit=limit
+    found = await rows(
+        _sql.inbox_of(pool, agency=agency, status=status, with_closed=with_closed, limit=limit)
     )
-    return [_case(row) for row in rows]
+    return [_case(row) for row in found]
 
 
 async def history(pool: Pool, case_id: UUID) -> list[dict[str, Any]]:
-    return [dict(row) for row in await _sql.history_of(pool, case_id=case_id)]
+    return [dict(row) for row in await rows(_sql.history_of(pool, case_id=case_id))]

@@ -7,7 +7,7 @@ from typing import Any
 
 from services.console.lag import Lag
 from shared.contract.events import Event
-from shared.runtime.postgres import Connection, Pool, statements
+from shared.runtime.postgres import Connection, Pool, rows, statements
 
 _sql = statements(Path(__file__).parent / "sql")
 _SERVICES = ("intake", "backoffice", "notifier", "console")
@@ -36,7 +36,7 @@ async def count(connection: Connection, event: Event) -> None:
 
 
 async def latest_samples(pool: Pool) -> list[dict[str, Any]]:
-    return [dict(row) for row in await _sql.latest_samples(pool)]
+    return [dict(row) for row in await rows(_sql.latest_samples(pool))]
 
 
 async def overview(pool: Pool) -> dict[str, Any]:
@@ -47,10 +47,10 @@ async def overview(pool: Pool) -> dict[str, Any]:
             f"SELECT topic, code, count(*) AS events, count(DISTINCT case_id) AS cases"
             f" FROM {name}.parked GROUP BY topic, code ORDER BY events DESC"
         )
-        parked += [{"service": name, **dict(row)} for row in rows]
+        parked += [{"service": name, **dict(row)} for row in found]
     return {
-        "counts": [dict(row) for row in await _sql.counts_last_hour(pool)],
-        "open_cases": [dict(row) for row in await _sql.open_cases(pool)],
-        "releases": [dict(row) for row in await _sql.releases(pool)],
+        "counts": [dict(row) for row in await rows(_sql.counts_last_hour(pool))],
+        "open_cases": [dict(row) for row in await rows(_sql.open_cases(pool))],
+        "releases": [dict(row) for row in await rows(_sql.releases(pool))],
         "parked": parked,
     }

@@ -22,7 +22,7 @@ _LETTERS = dict(
 )
 _ID_WEIGHTS = (1, 9, 8, 7, 6, 5, 4, 3, 2, 1, 1)
 _UBN_WEIGHTS = (1, 2, 1, 2, 1, 2, 4, 1)
-_NUMBER = re.compile(r"(\d{8})(\d{7,})(\d)")
+_NUMBER = re.compile(r"([0-9]{8})([0-9]{7,})([0-9])")
 
 
 class InvalidValue(ValueError):  # noqa: N818 - it names what it is about: a value
@@ -43,9 +43,9 @@ def _plain(text: str) -> str:
 def personal_id(text: str) -> str:
     """A national id (A1, A2), a resident's id of the new (A8, A9) or the old form (AA-AD)."""
     value = _plain(text)
-    if re.fullmatch(r"[A-Z][1289]\d{8}", value):
+    if re.fullmatch(r"[A-Z][1289][0-9]{8}", value):
         digits = f"{_LETTERS[value[0]]}{value[1:]}"
-    elif re.fullmatch(r"[A-Z][A-D]\d{8}", value):
+    elif re.fullmatch(r"[A-Z][A-D][0-9]{8}", value):
         digits = f"{_LETTERS[value[0]]}{_LETTERS[value[1]] % 10}{value[2:]}"
     else:
         raise InvalidValue(
@@ -66,7 +66,7 @@ def personal_id(text: str) -> str:
 def company_number(text: str) -> str:
     """A unified business number; since 2023-04-01 its sum must be divisible by 5, not 10."""
     value = _plain(text)
-    if not re.fullmatch(r"\d{8}", value):
+    if not re.fullmatch(r"[0-9]{8}", value):
         raise InvalidValue("ubn.form", "write the eight digits", "請填寫八位數統一編號")
     products = [int(d) * w for d, w in zip(value, _UBN_WEIGHTS, strict=True)]
     total = sum(p // 10 + p % 10 for p in products)
@@ -92,7 +92,8 @@ def phone(text: str) -> str:
         number = phonenumbers.parse(value.replace("#", " ext. "), "TW")
     except phonenumbers.NumberParseException:
         raise wrong from None
-    if not phonenumbers.is_valid_number(number):
+    # A foreign number may be right, but the city does not pay for messages to any country.
+    if not phonenumbers.is_valid_number_for_region(number, "TW"):
         raise wrong
     e164 = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
     return f"{e164};ext={number.extension}" if number.extension else e164
@@ -121,7 +122,8 @@ def email(text: str) -> str:
 
 def district(catalogue: Catalogue, name: str, postal_code: str | None) -> str:
     """The district's Chinese name; its postal code must not name another one."""
-    found = catalogue.district(_plain(name).title() if name.isascii() else name)
+    plain = unicodedata.normalize("NFKC", name).replace("'", "")
+    found = catalogue.district(" ".join(plain.split()))
     if found is None:
         raise InvalidValue(
             "district.unknown",
@@ -141,7 +143,7 @@ def address_line(text: str) -> str:
     """臺 for 台, ordinary digits, and 段 with Chinese numerals, as the registers write it."""
     value = unicodedata.normalize("NFKC", text).strip().replace("台北", "臺北")
     numerals = "一二三四五六七八九"
-    return re.sub(r"([1-9])段", lambda match: f"{numerals[int(match[1]) - 1]}段", value)
+    return re.sub(r"(?<![0-9])([1-9])段", lambda match: f"{numerals[int(match[1]) - 1]}段", value)
 
 
 def case_number(day: date, sequence: int) -> str:

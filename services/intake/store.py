@@ -11,7 +11,7 @@ import asyncpg
 from services.intake.handlers import Application, Known, RepeatedKeyError, Step
 from shared.contract.wire import Outgoing
 from shared.runtime.outbox import Tables
-from shared.runtime.postgres import Connection, Pool, statements
+from shared.runtime.postgres import Connection, Pool, rows, statements
 
 SCHEMA = "intake"
 _SEQUENCES_AT_ONCE = 100
@@ -28,8 +28,8 @@ class PostgresApplications:
     async def next_sequence(self) -> int:
         """A number that no other case has. Gaps are no loss: numbers are taken in advance."""
         while not self._sequences:
-            rows = await _sql.next_sequences(self._pool, count=_SEQUENCES_AT_ONCE)
-            self._sequences.extend(row["n"] for row in rows)
+            found = await rows(_sql.next_sequences(self._pool, count=_SEQUENCES_AT_ONCE))
+            self._sequences.extend(row["n"] for row in found)
         return self._sequences.pop(0)
 
     async def put(self, application: Application, wrapped_key: bytes, event: Outgoing) -> None:
@@ -67,8 +67,8 @@ class PostgresApplications:
         return None if row is None else (row["case_id"], row["service"], row["received_at"])
 
     async def steps(self, case_id: UUID) -> Sequence[Step]:
-        rows = await _sql.steps_of(self._pool, case_id=case_id)
-        return [Step(**dict(row)) for row in rows]
+        found = await rows(_sql.steps_of(self._pool, case_id=case_id))
+        return [Step(**dict(row)) for row in found]
 
 
 class PostgresSteps:

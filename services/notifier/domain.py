@@ -1,5 +1,6 @@
 """Which messages follow from an event, and when a failed one is tried again. Pure."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ CHANNELS: tuple[ChannelName, ...] = ("sms", "mail")
 # A citizen is not told of yesterday's step today as if it were news.
 EXPIRES_AFTER = timedelta(days=2)
 TRY_AGAIN_AFTER_S = (30, 120, 300, 900, 3600, 10_800)
+_MOBILE = re.compile(r"\+8869[0-9]{8}")
 TEMPLATE_OF_STATUS: Mapping[str, str] = {
     "ACCEPTED": "accepted",
     "CORRECTION_REQUESTED": "correction_requested",
@@ -88,6 +90,14 @@ def notices_of(event: Event, names: Mapping[str, Any]) -> list[Notice]:
         )
         for channel in CHANNELS
     ]
+
+
+def address_of(channel: ChannelName, contact: Mapping[str, Any]) -> str | None:
+    """Where the citizen is reached on `channel`, or None: a landline takes no text message."""
+    if channel == "mail":
+        return contact.get("email") or None
+    phone = contact.get("phone") or ""
+    return phone if _MOBILE.fullmatch(phone) else None
 
 
 def next_try(tries: int, now: datetime, jitter: float) -> datetime | None:

@@ -16,7 +16,7 @@ from services.notifier.channels import (
     PermanentRefusal,
     TemporaryRefusal,
 )
-from services.notifier.domain import Claimed, Notice, next_try, notices_of
+from services.notifier.domain import Claimed, Notice, address_of, next_try, notices_of
 from services.notifier.messages import Messages
 from shared.contract.errors import PermanentError
 from shared.contract.events import (
@@ -91,8 +91,8 @@ async def send(
     except PermanentError as error:
         await outcomes.record(notice, "permanent_failure", error.code)
         return
-    to = contact.get("phone" if notice.channel == "sms" else "email")
-    if not to:
+    to = address_of(notice.channel, contact)
+    if to is None:
         await outcomes.record(notice, "suppressed", "no address for this channel")
         return
     language = contact.get("language", "zh-TW")

@@ -13,7 +13,7 @@ from shared.contract.events import NoticeStateChanged
 from shared.contract.wire import encode
 from shared.runtime import metrics
 from shared.runtime.outbox import Tables
-from shared.runtime.postgres import Connection, Pool, statements
+from shared.runtime.postgres import Connection, Pool, rows, statements
 
 SCHEMA = "notifier"
 TABLES = Tables(SCHEMA)
@@ -52,7 +52,7 @@ class PostgresOutcomes:
 
     async def claim(self, limit: int) -> list[Claimed]:
         """Due notices, held by this dispatcher for a minute, the oldest first."""
-        rows = await _sql.claim(self._pool, limit=limit)
+        found = await rows(_sql.claim(self._pool, limit=limit))
         claimed = [
             Claimed(
                 Notice(
@@ -69,7 +69,7 @@ class PostgresOutcomes:
                 row["tries"],
                 row["sealed"],
             )
-            for row in rows
+            for row in found
         ]
         return sorted(claimed, key=lambda one: one.seq)
 
@@ -100,7 +100,7 @@ class PostgresOutcomes:
     async def give_up_lost(self) -> None:
         """Notices whose dispatcher died while sending become `unknown`."""
         async with self._pool.acquire() as connection, connection.transaction():
-            for row in await _sql.lost_leases(connection):
+            for row in await rows(_sql.lost_leases(connection)):
                 await self._tell(connection, row, "unknown", "dispatcher died while sending")
 
     async def receipt(
@@ -118,10 +118,12 @@ class PostgresOutcomes:
             await self._apply(connection, provider, provider_message_id)
 
     async def _apply(self, connection: Connection, provider: str, provider_message_id: str) -> None:
-        rows = await _sql.apply_receipts(
-            connection, provider=provider, provider_message_id=provider_message_id
+        found = await rows(
+            _sql.apply_receipts(
+                connection, provider=provider, provider_message_id=provider_message_id
+            )
         )
-        for row in rows:
+        for row in found:
             await self._tell(connection, row, row["state"], row["reason"])
 
     async def _tell(self, connection: Connection, row: Any, state: str, reason: str) -> None:

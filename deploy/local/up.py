@@ -1,0 +1,244 @@
+"""The whole city on one machine: Kafka, PostgreSQL, all services, and sample traffic."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx
+from aiokafka.errors import KafkaError
+from pydantic import SecretStr
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from catalogue import load_catalogue
+from deploy import topics
+from deploy.access import passwords_needed
+from deploy.local import plan
+from deploy.local.jars import classpath
+from deploy.local.kafka import Broker
+from deploy.local.ports import choose
+from deploy.local.postgres import Server
+from deploy.local.state import Running, Secrets, hold, write_running
+from deploy.local.supervisor import Program, Supervisor
+from services.console.releases import release
+from services.router.tables import read_tables
+from shared.runtime import kafka, migrations
+from shared.runtime.postgres import connect
+from shared.runtime.settings import Settings
+
+RULES = Path(__file__).resolve().parents[2] / "catalogue" / "rules"
+_CITY = ZoneInfo("Asia/Taipei")
+_READY_S = 90
+
+
+class StartError(Exception):
+    """Something did not come up; the message says what, and where its log is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a person may choose. `rate` is sample applications a second; 0 is none."""
+
+    folder: Path
+    fresh: bool = False
+    rate: float = 1.0
+
+
+async def up(wishes: Wishes, console: Console) -> None:
+    """Start everything, say where it is, and stay until SIGINT or SIGTERM."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    with hold(wishes.folder):
+        if wishes.fresh:
+            _clear(wishes.folder)
+        secrets = Secrets.of(wishes.folder)
+        began = time.monotonic()
+        jars = tuple(await asyncio.to_thread(_jars, console))
+        ports = choose(plan.PORTS, lambda line: console.print(f"[yellow]{line}[/yellow]"))
+        running = Running(
+            os.getpid(), f"127.0.0.1:{ports['kafka']}", ports["postgres"], plan.urls(ports)
+        )
+
+        def changed(pids: dict[str, int]) -> None:
+            running.pids = pids
+            write_running(wishes.folder, running)
+
+        database = Server(
+            wishes.folder / "postgres", ports["postgres"], secrets.postgres["postgres"]
+        )
+        broker = Broker(
+            wishes.folder / "kafka",
+            jars,
+            ports["kafka"],
+            ports["kafka-controller"],
+            secrets.kafka["admin"],
+        )
+        logs = wishes.folder / "logs"
+        told = _teller(console)
+        supervisor = Supervisor(logs, told, changed)
+        starting = asyncio.create_task(
+            _start(supervisor, database, broker, ports, secrets, wishes, console)
+        )
+        waiter = asyncio.create_task(stopping.wait())
+        try:
+            await asyncio.wait([starting, waiter], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await starting
+                _say_where(console, running, time.monotonic() - began, wishes)
+                await waiter
+        finally:
+            starting.cancel()
+            waiter.cancel()
+            await asyncio.gather(starting, waiter, return_exceptions=True)
+            console.print("stopping ...")
+            await _stop(supervisor, running)
+            console.print("stopped; the data stays in", str(wishes.folder))
+
+
+async def _start(
+    supervisor: Supervisor,
+    database: Server,
+    broker: Broker,
+    ports: dict[str, int],
+    secrets: Secrets,
+    wishes: Wishes,
+    console: Console,
+) -> None:
+    catalogue = load_catalogue()
+    with _step(console, "Kafka and PostgreSQL"):
+        await asyncio.gather(asyncio.to_thread(broker.prepare), asyncio.to_thread(database.prepare))
+        environment = {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8"}
+        supervisor.start(
+            Program("postgres", database.command(), environment, signal.SIGINT, database.identity)
+        )
+        supervisor.start(Program("kafka", broker.command(), environment))
+        await _within(database.wait(30), "PostgreSQL", supervisor.log_of("postgres"))
+        admin = Settings(
+            kafka=broker.address,
+            kafka_security="SASL_PLAINTEXT",
+            kafka_username="admin",
+            kafka_password=SecretStr(secrets.kafka["admin"]),
+        )
+        await _within(_kafka_answers(admin, 60), "Kafka", supervisor.log_of("kafka"))
+    with _step(console, "tables, topics, users, rules"):
+        await migrations.apply(database.admin_uri, secrets.postgres)
+        passwords = {u: p for u, p in secrets.kafka.items() if u != "admin"}
+        passwords |= passwords_needed(list(catalogue.agencies), secrets.agencies)
+        await asyncio.to_thread(topics.apply, admin, catalogue, passwords, topics.Shape())
+        await _release_rules(database.uri("console", secrets.postgres["console"]))
+    with _step(console, "services"):
+        for program in plan.programs(ports, secrets, database, wishes.folder):
+            supervisor.start(program)
+        await _healthy(supervisor, ports)
+    if wishes.rate:
+        supervisor.start(plan.traffic(wishes.rate, wishes.folder))
+
+
+async def _stop(supervisor: Supervisor, running: Running) -> None:
+    """First who makes work, then who does it, then what they stand on: within 10 s in all."""
+    stores = ("kafka", "postgres")
+    await supervisor.stop(["traffic"], 1)
+    await supervisor.stop([name for name in running.pids if name not in stores], 4)
+    await supervisor.stop(stores, 4)
+
+
+async def _release_rules(console_uri: str) -> None:
+    """The city's own tables, unless this version was released before."""
+    ruleset, tables = read_tables(RULES)
+    connection = await connect(console_uri)
+    try:
+        await release(connection, ruleset, tables, datetime.now(_CITY).date(), ("catalogue",))
+    finally:
+        await connection.close()
+
+
+async def _within(work: Any, what: str, log: Path) -> None:
+    try:
+        await work
+    except TimeoutError:
+        raise StartError(f"{what} does not answer; its log is {log}") from None
+
+
+async def _kafka_answers(settings: Settings, timeout_s: float) -> None:
+    async with asyncio.timeout(timeout_s):
+        while True:
+            admin = kafka.admin(settings)
+            try:
+                await admin.start()
+                return
+            except KafkaError:
+                await asyncio.sleep(0.2)
+            finally:
+                await admin.close()
+
+
+async def _healthy(supervisor: Supervisor, ports: dict[str, int]) -> None:
+    names = [*plan.SERVICES, "mailbox", "sms"]
+    async with httpx.AsyncClient(timeout=2) as client:
+        for name in names:
+            deadline = time.monotonic() + _READY_S
+            while not await is_healthy(client, ports[name]):
+                if time.monotonic() > deadline:
+                    log = supervisor.log_of(name)
+                    raise StartError(f"{name} does not become ready; its log is {log}")
+                await asyncio.sleep(0.2)
+
+
+async def is_healthy(client: httpx.AsyncClient, port: int) -> bool:
+    try:
+        answer = await client.get(f"http://127.0.0.1:{port}/health")
+    except httpx.HTTPError:
+        return False
+    return answer.status_code == 200
+
+
+def _jars(console: Console) -> list[Path]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("Kafka's jars (fetched once)")
+        return classpath(lambda done, total: progress.update(task, completed=done, total=total))
+
+
+def _teller(console: Console) -> Callable[[str], None]:
+    def told(line: str) -> None:
+        console.print(f"{datetime.now(_CITY):%H:%M:%S} {line}", style="yellow", markup=False)
+
+    return told
+
+
+@contextlib.contextmanager
+def _step(console: Console, what: str) -> Iterator[None]:
+    began = time.monotonic()
+    with console.status(f"{what} ..."):
+        yield
+    console.print(f"  {what}: ready in {time.monotonic() - began:.1f} s")
+
+
+def _clear(folder: Path) -> None:
+    """Everything but the lock, which is held."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "lock":
+            path.unlink()
+
+
+def _say_where(console: Console, running: Running, took_s: float, wishes: Wishes) -> None:
+    console.print(f"[bold green]casebus runs[/bold green], after {took_s:.0f} s:")
+    for name, url in running.urls.items():
+        console.print(f"  {name:<11}{url}", highlight=False)
+    console.print(f"  {'kafka':<11}{running.kafka}", highlight=False)
+    console.print(f"  {'postgres':<11}127.0.0.1:{running.postgres_port}", highlight=False)
+    if wishes.rate:
+        console.print(f"Sample applications come in, {wishes.rate:g} a second.")
+    console.print("In another terminal: casebus traffic, trace, lag, audit. Ctrl-C stops all.")

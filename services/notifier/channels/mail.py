@@ -1,0 +1,194 @@
+"""Mail through an SMTP server: a message that cannot be forged, and a small pool of links."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP as SMTP_POLICY
+from email.utils import format_datetime
+
+from aiosmtplib import SMTP
+from aiosmtplib.errors import SMTPException, SMTPResponseException
+from email_validator import EmailNotValidError, validate_email
+
+from services.notifier.channels.port import (
+    Accepted,
+    Channel,
+    OutcomeUnknown,
+    Outgoing,
+    PermanentRefusal,
+    TemporaryRefusal,
+)
+
+_POOL = 4
+# Providers cut a link that carries too many; a new one is cheap.
+_MESSAGES_PER_LINK = 100
+_ASK_AFTER_IDLE_S = 10.0
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+# 7bit: every server takes it, also one that does not know 8BITMIME.
+_POLICY = SMTP_POLICY.clone(cte_type="7bit")
+
+
+@dataclass(slots=True)
+class _Link:
+    smtp: SMTP
+    sent: int = 0
+    idle_since_s: float = 0.0
+
+
+class SmtpChannel(Channel):
+    """Up to four links, kept open between messages.
+
+    The Message-ID is the notice's id, so a message that was sent twice is recognisable, and it
+    is what `Accepted` carries. Links are upgraded to TLS when the server offers it.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        sender: str,
+        *,
+        provider: str = "smtp",
+        timeout_s: float = 10.0,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._sender = _address(sender)
+        self._provider = provider
+        self._timeout_s = timeout_s
+        self._now = now
+        self._places = asyncio.Semaphore(_POOL)
+        self._idle: list[_Link] = []
+
+    async def start(self) -> None:
+        """Nothing: links are made when they are needed."""
+
+    async def stop(self) -> None:
+        while self._idle:
+            await _quit(self._idle.pop())
+
+    async def send(self, message: Outgoing) -> Accepted:
+        mail = compose(message, self._sender, self._now())
+        recipient = _address(message.to).addr_spec
+        async with self._link() as link:
+            await self._offer(link, recipient)
+            link.sent += 1
+            try:
+                await link.smtp.data(mail.as_bytes())
+            except SMTPResponseException as error:
+                raise _refusal(error) from None
+            except (SMTPException, OSError):
+                raise OutcomeUnknown("mail.link_lost") from None
+        return Accepted(self._provider, str(mail["Message-ID"]))
+
+    async def _offer(self, link: _Link, recipient: str) -> None:
+        """Sender and recipient: whatever fails here, nothing was sent."""
+        try:
+            await link.smtp.mail(self._sender.addr_spec)
+            await link.smtp.rcpt(recipient)
+        except SMTPResponseException as error:
+            raise _refusal(error) from None
+        except (SMTPException, OSError):
+            raise TemporaryRefusal("mail.link_lost") from None
+
+    @asynccontextmanager
+    async def _link(self) -> AsyncIterator[_Link]:
+        """A link for one message. It goes back to the pool when it is fit for another."""
+        async with self._places:
+            link = await self._idle_link() or await self._new_link()
+            try:
+                yield link
+            except (TemporaryRefusal, PermanentRefusal):
+                await self._give_back(link, after_refusal=True)
+                raise
+            except BaseException:
+                link.smtp.close()
+                raise
+            await self._give_back(link, after_refusal=False)
+
+    async def _idle_link(self) -> _Link | None:
+        while self._idle:
+            link = self._idle.pop()
+            with suppress(SMTPException, OSError):
+                # A link may die in silence while it is idle; then it must not cost a message.
+                if asyncio.get_running_loop().time() - link.idle_since_s > _ASK_AFTER_IDLE_S:
+                    await link.smtp.noop()
+                if link.smtp.is_connected:
+                    return link
+            link.smtp.close()
+        return None
+
+    async def _new_link(self) -> _Link:
+        smtp = SMTP(hostname=self._host, port=self._port, timeout=self._timeout_s)
+        try:
+            await smtp.connect()
+        except (SMTPException, OSError):
+            smtp.close()
+            raise TemporaryRefusal("mail.no_connection") from None
+        return _Link(smtp)
+
+    async def _give_back(self, link: _Link, after_refusal: bool) -> None:
+        if link.sent >= _MESSAGES_PER_LINK:
+            await _quit(link)
+            return
+        if after_refusal:
+            try:
+                await link.smtp.rset()
+            except (SMTPException, OSError):
+                link.smtp.close()
+                return
+        link.idle_since_s = asyncio.get_running_loop().time()
+        self._idle.append(link)
+
+
+def compose(message: Outgoing, sender: Address, date: datetime) -> EmailMessage:
+    """The mail of a notice. No value can add a header: each is one line, or refused.
+
+    Raises PermanentRefusal when the recipient or the language cannot stand in a header.
+    """
+    mail = EmailMessage(policy=_POLICY)
+    mail["From"] = sender
+    mail["To"] = _address(message.to)
+    mail["Subject"] = _one_line(message.subject)
+    mail["Date"] = format_datetime(date)
+    mail["Message-ID"] = f"<{message.notice_id}@{sender.domain}>"
+    mail["Auto-Submitted"] = "auto-generated"
+    if not _LANGUAGE.fullmatch(message.language):
+        raise PermanentRefusal("mail.language")
+    mail["Content-Language"] = message.language
+    mail.set_content(message.text)
+    return mail
+
+
+def _address(text: str) -> Address:
+    try:
+        found = validate_email(text, check_deliverability=False, test_environment=True)
+    except EmailNotValidError:
+        raise PermanentRefusal("mail.not_an_address") from None
+    if found.ascii_email is None:
+        # It would need SMTPUTF8 from every server on the way.
+        raise PermanentRefusal("mail.address_not_ascii")
+    return Address(addr_spec=found.ascii_email)
+
+
+def _one_line(text: str) -> str:
+    printable = (one if one.isprintable() else " " for one in text)
+    return " ".join("".join(printable).split())
+
+
+def _refusal(error: SMTPResponseException) -> TemporaryRefusal | PermanentRefusal:
+    if 500 <= error.code < 600:
+        return PermanentRefusal(f"mail.refused_{error.code}")
+    return TemporaryRefusal(f"mail.refused_{error.code}")
+
+
+async def _quit(link: _Link) -> None:
+    with suppress(SMTPException, OSError):
+        await link.smtp.quit()
+    link.smtp.close()
