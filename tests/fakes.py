@@ -16,6 +16,7 @@ from uuid import UUID
 
 from services.backoffice.domain import Case
 from services.intake.handlers import Application, Known, RepeatedKeyError, Step
+from services.notifier.channels import Accepted, Outgoing
 from services.notifier.domain import Claimed, Notice
 from shared.contract.errors import PermanentError
 from shared.contract.events import CaseAssigned
@@ -272,3 +273,25 @@ class FakeNotices:
     def _tell(self, row: _NoticeRow) -> None:
         told = Told(row.notice.notice_id, row.state, row.reason, row.provider or "")
         self.told.append(told)
+
+
+class FakeChannel:
+    """A provider that answers as it was told to: an exception is raised, else it accepts.
+
+    Answers are used up in turn; without any left it accepts. `sent` is all that it was asked.
+    """
+
+    def __init__(self, *answers: Exception | None) -> None:
+        self._answers = list(answers)
+        self.sent: list[Outgoing] = []
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def send(self, message: Outgoing) -> Accepted:
+        self.sent.append(message)
+        answer = self._answers.pop(0) if self._answers else None
+        if answer is not None:
+            raise answer
+        return Accepted("fake", f"id-{len(self.sent)}")

@@ -11,7 +11,6 @@ from uuid import UUID
 
 import asyncpg
 import typer
-from aiokafka import TopicPartition
 from rich.console import Console
 from rich.table import Table
 
@@ -130,12 +129,7 @@ async def _records(
     consumer = kafka.consumer(settings)
     await consumer.start()
     try:
-        await consumer._client.fetch_all_metadata()
-        partitions = [
-            TopicPartition(name, n)
-            for name in names
-            for n in consumer._client.cluster.partitions_for_topic(name) or ()
-        ]
+        partitions = await kafka.partitions_of(consumer, names)
         start_ms = int(since.timestamp() * 1000) - 60_000
         starts = await consumer.offsets_for_times(dict.fromkeys(partitions, start_ms))
         ends = await consumer.end_offsets(partitions)

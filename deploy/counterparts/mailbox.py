@@ -57,7 +57,8 @@ class MailServer:
         self._host = host
         self.port = port
         self._server: asyncio.Server | None = None
-        self._links: set[SMTP] = set()
+        self._links: set[_Link] = set()
+        self.links_made = 0
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -73,18 +74,11 @@ class MailServer:
     def cut(self) -> None:
         """Cut every link, as a fault in the network does."""
         for link in self._links:
-            if link.transport is not None:
-                link.transport.abort()
-        self._links.clear()
+            link.transport.abort()
 
     @property
     def listening(self) -> bool:
         return self._server is not None and self._server.is_serving()
-
-    @property
-    def links(self) -> int:
-        """How many links were made so far and not cut."""
-        return len(self._links)
 
     async def run(self) -> None:
         await self.start()
@@ -94,10 +88,9 @@ class MailServer:
         finally:
             await self.stop()
 
-    def _new_link(self) -> SMTP:
-        link = SMTP(self, hostname="mailbox", ident="casebus simulated mailbox")
-        self._links.add(link)
-        return link
+    def _new_link(self) -> "_Link":
+        self.links_made += 1
+        return _Link(self._links, self, hostname="mailbox", ident="casebus simulated mailbox")
 
     async def handle_RCPT(  # noqa: N802  aiosmtpd names it
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[Any]
@@ -118,6 +111,22 @@ class MailServer:
         if any(address.startswith("cut@") for address in envelope.rcpt_tos):
             server.transport.abort()
         return "250 OK"
+
+
+class _Link(SMTP):  # type: ignore[misc]  # aiosmtpd publishes no types
+    """One client's link, in `links` while it is open."""
+
+    def __init__(self, links: set["_Link"], handler: MailServer, **options: Any) -> None:
+        super().__init__(handler, loop=asyncio.get_running_loop(), **options)
+        self._links = links
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._links.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._links.discard(self)
+        super().connection_lost(error)
 
 
 async def run() -> None:

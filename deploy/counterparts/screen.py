@@ -49,8 +49,8 @@ def add_routes(
         found = (one for one in messages() if number in f"{one.subject} {one.text}")
         return list(found)[::-1]
 
-    def render(page: str, lang: Language, **context: Any) -> HTMLResponse:
-        template = pages.get_template(page)
+    def render(name: str, lang: Language, **context: Any) -> HTMLResponse:
+        template = pages.get_template(name)
         texts = TEXTS[lang] | TEXTS[lang][kind]
         return HTMLResponse(template.render(lang=lang, kind=kind, t=texts, **context))
 

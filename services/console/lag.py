@@ -54,12 +54,12 @@ async def group_lags(settings: Settings, topics_of: Mapping[str, Sequence[str]])
     try:
         committed = {group: await admin.list_consumer_group_offsets(group) for group in topics_of}
         names = sorted({name for names in topics_of.values() for name in names})
-        partitions = await _partitions(consumer, names)
-        ends = await consumer.end_offsets([p for ps in partitions.values() for p in ps])
+        partitions = await kafka.partitions_of(consumer, names)
+        ends = await consumer.end_offsets(partitions)
         found: list[tuple[str, TopicPartition, int | None, int]] = []
         for group, group_topics in topics_of.items():
-            for name in group_topics:
-                for partition in partitions[name]:
+            for partition in partitions:
+                if partition.topic in group_topics:
                     known = committed[group].get(partition)
                     at = known.offset if known and known.offset >= 0 else None
                     found.append((group, partition, at, ends[partition]))
@@ -78,16 +78,6 @@ async def group_lags(settings: Settings, topics_of: Mapping[str, Sequence[str]])
             Lag(group, partition.topic, partition.partition, at, end, records, round(seconds, 1))
         )
     return lags
-
-
-async def _partitions(
-    consumer: AIOKafkaConsumer, names: Sequence[str]
-) -> dict[str, list[TopicPartition]]:
-    cluster = await consumer._client.fetch_all_metadata()
-    return {
-        name: [TopicPartition(name, n) for n in sorted(cluster.partitions_for_topic(name) or ())]
-        for name in names
-    }
 
 
 async def _timestamps(

@@ -43,11 +43,11 @@ async def overview(pool: Pool) -> dict[str, Any]:
     """What the first page shows beside lag: events, open cases, releases, what is parked."""
     parked = []
     for name in _SERVICES:
-        rows = await pool.fetch(
+        counted = await pool.fetch(
             f"SELECT topic, code, count(*) AS events, count(DISTINCT case_id) AS cases"
             f" FROM {name}.parked GROUP BY topic, code ORDER BY events DESC"
         )
-        parked += [{"service": name, **dict(row)} for row in found]
+        parked += [{"service": name, **dict(row)} for row in counted]
     return {
         "counts": [dict(row) for row in await rows(_sql.counts_last_hour(pool))],
         "open_cases": [dict(row) for row in await rows(_sql.open_cases(pool))],

@@ -4,10 +4,10 @@ aiokafka's own defaults are unsafe for this work (acks=1, auto-commit, read_unco
 """
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from shared.contract.wire import Record
@@ -67,6 +67,16 @@ def producer(settings: Settings, *, transactional_id: str | None = None) -> AIOK
 
 def admin(settings: Settings) -> AIOKafkaAdminClient:
     return AIOKafkaAdminClient(**connection(settings))
+
+
+async def partitions_of(consumer: AIOKafkaConsumer, names: Iterable[str]) -> list[TopicPartition]:
+    """Every partition of the topics `names`, as the broker says, in order."""
+    cluster = await consumer._client.fetch_all_metadata()
+    return [
+        TopicPartition(name, n)
+        for name in names
+        for n in sorted(cluster.partitions_for_topic(name) or ())
+    ]
 
 
 def record_of(message: Any) -> Record:

@@ -67,6 +67,12 @@ def new_app(title: str, check: Check) -> FastAPI:
             error.status_code, f"http-{error.status_code}", str(error.detail)
         ).response()
 
+    @app.exception_handler(Exception)
+    async def failed(_: Request, __: Exception) -> Response:
+        # Uvicorn logs the traceback; whoever asked gets a sentence.
+        detail = "something went wrong here; nothing was changed, try again in a moment"
+        return ProblemError(500, "internal", detail).response()
+
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         return ProblemError(422, "invalid", "some fields cannot be read", fields(error)).response()

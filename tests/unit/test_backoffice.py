@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date, datetime
+from itertools import pairwise
 from typing import Any, get_args
 from uuid import UUID, uuid4
 
@@ -64,7 +65,7 @@ def test_every_path_is_made_of_transitions_that_the_catalogue_allows() -> None:
 
     for starts in (*PATHS.values(), STEP_DONE):
         for start, path in starts.items():
-            for before, after in zip((start, *path), path, strict=False):
+            for before, after in pairwise((start, *path)):
                 assert after in CATALOGUE.transitions[before], (start, before, after)
 
 
@@ -261,7 +262,7 @@ async def test_a_status_change_tells_the_whole_way_and_by_whom() -> None:
     assert (told.agency, told.by, told.reason) == ("DOSW", "clerk:Chen", "as asked")
     assert told.due_on == office.case.due_on
     steps = ("ACCEPTED", *told.path)
-    assert office.passed == list(zip(steps, steps[1:], strict=False))
+    assert office.passed == list(pairwise(steps))
 
 
 async def test_a_correction_tells_the_citizen_which_papers() -> None:
