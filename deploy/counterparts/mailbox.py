@@ -154,7 +154,7 @@ def _shown(key: str, content: bytes) -> Message:
         id=key,
         to=str(mail["To"] or ""),
         subject=str(mail["Subject"] or ""),
-        text=body.get_content() if body is not None else "",
+        text=body.get_content().replace("\r\n", "\n") if body is not None else "",
         at=_came_at(key),
     )
 

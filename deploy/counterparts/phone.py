@@ -56,9 +56,9 @@ def _concatenation(header: bytes) -> tuple[int, int, int]:
         value = header[at + 2 : at + 2 + length]
         match element, length:
             case 0x00, 3:
-                return value[0], value[1], value[2]
+                return value[0], value[2], value[1]
             case 0x08, 4:
-                return (value[0] << 8) + value[1], value[2], value[3]
+                return (value[0] << 8) + value[1], value[3], value[2]
         at += 2 + length
     raise ValueError("a header without concatenation")
 

@@ -4,7 +4,7 @@ Both are used inside the transaction that changes the service's own tables.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from shared.contract.wire import Outgoing, Record
@@ -21,10 +21,10 @@ class Tables:
             " VALUES ($1, $2, $3, $4, $5)"
         )
         self._seen = (
-            f"INSERT INTO {schema}.inbox (event_id) VALUES ($1) ON CONFLICT DO NOTHING"
-            " RETURNING true"
+            f"INSERT INTO {schema}.inbox (event_id) SELECT DISTINCT unnest($1::uuid[]) ORDER BY 1"
+            " ON CONFLICT DO NOTHING RETURNING event_id"
         )
-        self._waits = f"SELECT true FROM {schema}.parked WHERE case_id = $1 LIMIT 1"
+        self._waiting = f"SELECT DISTINCT case_id FROM {schema}.parked WHERE case_id = ANY($1)"
         self._park = (
             f'INSERT INTO {schema}.parked (topic, partition, "offset", case_id, header_names,'
             " header_values, value, code, error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
@@ -43,13 +43,13 @@ class Tables:
         for out in records:
             await connection.execute(self._append, *self.row(out))
 
-    async def first_time(self, connection: Connection, event_id: UUID) -> bool:
-        """True once for each event: a repeat is to be left alone."""
-        return bool(await connection.fetchval(self._seen, event_id))
+    async def first_times(self, connection: Connection, event_ids: Sequence[UUID]) -> set[UUID]:
+        """Those not seen before, each once for ever: a repeat is to be left alone."""
+        return {row["event_id"] for row in await connection.fetch(self._seen, event_ids)}
 
-    async def waits(self, connection: Connection, case_id: str) -> bool:
-        """True when an earlier event of this case is parked, so this one must wait behind it."""
-        return bool(await connection.fetchval(self._waits, case_id))
+    async def waiting(self, connection: Connection, case_ids: Collection[str]) -> set[str]:
+        """The cases with a parked event: what comes later for them must wait behind it."""
+        return {row["case_id"] for row in await connection.fetch(self._waiting, list(case_ids))}
 
     async def park(self, connection: Connection, record: Record, code: str, error: str) -> bool:
         """Set `record` aside. False when it was set aside before (a repeat)."""

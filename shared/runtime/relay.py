@@ -88,7 +88,7 @@ class Relay:
             " AND xid < pg_snapshot_xmin(pg_current_snapshot())"
             f" AND NOT EXISTS (SELECT FROM {schema}.outbox r WHERE r.key = o.key"
             " AND r.refused IS NOT NULL AND (r.xid, r.seq) <= (o.xid, o.seq))"
-            f" ORDER BY xid, seq LIMIT {_BATCH_ROWS}"
+            f" ORDER BY o.xid, o.seq LIMIT {_BATCH_ROWS}"
         )
 
     async def run(self) -> None:

@@ -79,9 +79,7 @@ class Sink:
     async def _take_together(self, records: Sequence[Record]) -> None:
         """The whole batch in one transaction; one by one when an event of it is bad."""
         try:
-            async with self._pool.acquire() as connection, connection.transaction():
-                for record in records:
-                    await self._take_one(connection, record)
+            await self._transaction(records)
         except _AGAIN:
             raise
         except Exception:  # noqa: BLE001 - found out one by one, just below
@@ -90,27 +88,32 @@ class Sink:
 
     async def _take_alone(self, record: Record) -> None:
         try:
-            async with self._pool.acquire() as connection, connection.transaction():
-                await self._take_one(connection, record)
+            await self._transaction([record])
         except _AGAIN:
             raise
         except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, it is parked
             code = error.code if isinstance(error, PermanentError) else "handler.failed"
             await self._set_aside(record, code, error)
 
-    async def _take_one(self, connection: Connection, record: Record) -> None:
-        event = decode(record, self._wanted)
-        if event is None:
+    async def _transaction(self, records: Sequence[Record]) -> None:
+        """Inbox, handlers and outbox for `records`, or nothing at all."""
+        decoded = [(record, decode(record, self._wanted)) for record in records]
+        events = [(record, event) for record, event in decoded if event is not None]
+        if not events:
             return
-        if await self._tables.waits(connection, record.case_id):
-            await self._tables.park(
-                connection, record, "case.waiting", "an earlier event is parked"
-            )
-            return
-        if not await self._tables.first_time(connection, event.id):
-            metrics.REPEATED.labels(self._group).inc()
-            return
-        await self._handle(connection, event, record)
+        async with self._pool.acquire() as connection, connection.transaction():
+            waiting = await self._tables.waiting(connection, {r.case_id for r, _ in events})
+            for record in [record for record, _ in events if record.case_id in waiting]:
+                error = "an earlier event of this case is parked"
+                await self._tables.park(connection, record, "case.waiting", error)
+            free = [(record, event) for record, event in events if record.case_id not in waiting]
+            fresh = await self._tables.first_times(connection, [event.id for _, event in free])
+            for record, event in free:
+                if event.id in fresh:
+                    fresh.discard(event.id)
+                    await self._handle(connection, event, record)
+                else:
+                    metrics.REPEATED.labels(self._group).inc()
 
     async def _set_aside(self, record: Record, code: str, error: Exception) -> None:
         async with self._pool.acquire() as connection, connection.transaction():

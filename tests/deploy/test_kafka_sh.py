@@ -210,20 +210,17 @@ async def test_no_password_is_left_in_the_log_or_open_to_others(broker: Broker) 
     assert stat.S_IMODE(mode) == 0o600
 
 
-async def test_with_tls_it_shows_its_certificate_and_keeps_its_data_over_a_restart(
-    programs: Path, tmp_path: Path
-) -> None:
+async def test_with_tls_it_shows_its_certificate(programs: Path, tmp_path: Path) -> None:
     key_file, ca_file = _certificate(tmp_path)
     tls = {"KAFKA_TLS_KEY": str(key_file), "KAFKA_TLS_CA": str(ca_file)}
-    first = Broker.new(tmp_path, programs, KAFKA_SECURITY="SASL_SSL", **tls)
-    arguments = first.as_user("admin", ADMIN_PASSWORD) | {
+    secured = Broker.new(tmp_path, programs, KAFKA_SECURITY="SASL_SSL", **tls)
+    arguments = secured.as_user("admin", ADMIN_PASSWORD) | {
         "security_protocol": "SASL_SSL",
         "ssl_context": ssl.create_default_context(cafile=str(ca_file)),
     }
-    async with first.started(), admin(arguments) as client:
-        await client.create_topics([NewTopic("kept", 1, 1)])
-    async with first.started(), admin(arguments) as client:
-        assert "kept" in await client.list_topics()
+    async with secured.started(), admin(arguments) as client:
+        answer = await client.create_topics([NewTopic("over.tls", 1, 1)])
+    assert [error[1] for error in answer.topic_errors] == [0]
 
 
 def _certificate(folder: Path) -> tuple[Path, Path]:
@@ -254,7 +251,21 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
     return folder / "tls.pem", folder / "ca.pem"
 
 
-# ---- what it refuses, before any Java
+# ---- what it does before any Java
+
+
+def test_storage_is_formatted_once_and_started_each_time(tmp_path: Path) -> None:
+    log = tmp_path / "data" / "log"
+    meta = 'mkdir -p "$KAFKA_DATA/log" && echo "cluster.id=$3" >"$KAFKA_DATA/log/meta.properties"'
+    for name, then in (("kafka-storage.sh", meta), ("kafka-server-start.sh", "true")):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "$0 $1" >>"{tmp_path}/calls"\n{then}\n')
+        (tmp_path / name).chmod(0o755)
+    one = Broker.new(tmp_path, tmp_path)
+    for _ in range(2):
+        subprocess.run(SCRIPT, env=one.environment, check=True)
+    assert (log / "meta.properties").exists()
+    calls = [Path(line.split()[0]).name for line in (tmp_path / "calls").read_text().splitlines()]
+    assert calls == ["kafka-storage.sh", "kafka-server-start.sh", "kafka-server-start.sh"]
 
 
 def _set_up_of_another_cluster(folder: Path) -> None:

@@ -132,7 +132,7 @@ def test_there_is_a_text_for_exactly_the_keys_that_events_lead_to() -> None:
     ("find", "put", "line", "why"),
     [
         ("{{ number }}", "{{ nubmer }}", 2, "nothing is called nubmer"),
-        ("{{ number }}", "{{ number", 3, "expected token"),
+        ("{{ number }}", "{{ number", 2, "expected token"),
         ("{{ number }}", "{{ 'a' * 10**9 }}", 2, "is not for messages"),
         ("{{ number }}", "{{ number.__class__ }}", 2, "getattr is not for messages"),
         ("{{ number }}", "{{ number | upper }}", 2, "no filter is called upper"),
@@ -167,7 +167,8 @@ def test_all_that_is_missing_is_told_at_once(folder: Path) -> None:
 def test_an_empty_text_fails_at_start(folder: Path) -> None:
     file = folder / "en" / "withdrawn.jinja"
     file.write_text(
-        "{% block subject %}s{% endblock %}{% block mail %}m{% endblock %}{% block sms %} {% endblock %}"
+        "{% block subject %}s{% endblock %}{% block mail %}m{% endblock %}"
+        "{% block sms %} {% endblock %}"
     )
     with pytest.raises(MessagesError, match="sms is empty"):
         Messages.load(folder)

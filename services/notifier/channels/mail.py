@@ -161,8 +161,8 @@ def compose(message: Outgoing, sender: Address, date: datetime) -> EmailMessage:
     mail["Auto-Submitted"] = "auto-generated"
     if not _LANGUAGE.fullmatch(message.language):
         raise PermanentRefusal("mail.language")
+    mail.set_content(message.text)  # takes away every Content- header, so the last is set after it
     mail["Content-Language"] = message.language
-    mail.set_content(message.text)
     return mail
 
 
