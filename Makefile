@@ -44,10 +44,12 @@ format: .venv/.ready ## Put the code into shape
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-lock: ## Write the requirement files anew, with hashes
-	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra local --extra dev pyproject.toml requirements/build.in -o requirements/dev.txt
-	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml requirements/build.in -o requirements/service.txt
-	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/uv.in -o requirements/uv.txt
+LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+lock: .venv/.ready ## Write the requirement files anew, with hashes
+	@$(LOCK) --extra local --extra dev pyproject.toml requirements/build.in -o requirements/dev.txt
+	@$(LOCK) pyproject.toml requirements/build.in -o requirements/service.txt
+	@$(LOCK) -c requirements/service.txt requirements/demo.in -o requirements/demo.txt
+	@$(LOCK) requirements/uv.in -o requirements/uv.txt
 
 bench: .venv/.ready ## Measure, side by side with peers; writes docs/performance.md
 	@$(BIN)/python -m benchmarks.all

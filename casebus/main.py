@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from casebus.commands import agency, audit, cases, lag, local, rules, traffic
+from deploy.compose_env import compose_env
 
 app = typer.Typer(
     help="Event-driven case routing for a city.",
@@ -67,6 +68,7 @@ for command in (
 ):
     app.command()(command)
 app.command("clerk-token")(agency.clerk_token)
+app.command("compose-env")(compose_env)
 
 
 def main() -> None:

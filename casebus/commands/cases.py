@@ -84,7 +84,8 @@ async def _trace(number: str) -> list[dict[str, Any]]:
         if event is not None:
             what, detail = _told(event)
             steps.append(_step(record, what, detail, event.time))
-    return sorted(steps, key=lambda step: step["at"])
+    # What was done in one transaction has one time: the agency's record first, then the news.
+    return sorted(steps, key=lambda step: (step["at"], step["what"] == "routed"))
 
 
 def _step(record: Record, what: str, detail: str, at: datetime | None) -> dict[str, Any]:

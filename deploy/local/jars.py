@@ -4,8 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from jgo.maven import MavenContext
+from typing import Any
 
 KAFKA_VERSION = "4.3.1"
 _PINS = Path(__file__).with_name("jars.txt")
@@ -31,6 +30,9 @@ def classpath(told: Callable[[int, int], None] = lambda done, total: None) -> li
 
     Raises JarError. Jars are kept where Maven keeps them (~/.m2, or M2_REPO).
     """
+    # Only one machine has it: the image of the services has neither jars nor Java.
+    from jgo.maven import MavenContext
+
     wanted = pins()
     maven = MavenContext(timeout=60)
     paths = []
@@ -41,7 +43,7 @@ def classpath(told: Callable[[int, int], None] = lambda done, total: None) -> li
     return paths
 
 
-def _fetch(maven: MavenContext, coordinates: str, digest: str) -> Path:
+def _fetch(maven: Any, coordinates: str, digest: str) -> Path:
     group, name, version = coordinates.split(":")
     artifact = maven.project(group, name).at_version(version).artifact()
     for attempt in (1, 2):

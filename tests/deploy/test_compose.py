@@ -19,6 +19,7 @@ from casebus.main import COUNTERPARTS, SERVICES
 from casebus.running import running
 from deploy.access import SERVICE_USERS
 from deploy.compose_env import compose_env
+from deploy.counterparts.settings import CounterpartSettings, MailboxSettings, PhoneSettings
 from services.backoffice.settings import BackofficeSettings
 from services.console.settings import ConsoleSettings
 from services.intake.settings import IntakeSettings
@@ -168,6 +169,26 @@ def test_a_container_gives_its_service_the_settings_that_it_needs_and_no_others(
         assert settings.port == 8080
         fields = {f"CASEBUS_{field.upper()}" for field in model.model_fields}
         assert given.keys() <= fields, name
+
+
+@pytest.mark.parametrize(("name", "model"), [("mailbox", MailboxSettings), ("sms", PhoneSettings)])
+def test_a_simulator_listens_where_the_notifier_looks_for_it(
+    name: str,
+    model: type[CounterpartSettings],
+    containers: dict[str, dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = containers[name]["environment"]
+    monkeypatch.setattr("os.environ", dict(given))
+    settings = model()
+    assert given.keys() <= {f"CASEBUS_{field.upper()}" for field in model.model_fields}
+    assert containers[name]["command"] == ["run", name]
+    protocol = "smtp" if name == "mailbox" else "smpp"
+    notifier = containers["notifier-dispatcher"]["environment"]
+    assert (
+        notifier[f"CASEBUS_{protocol.upper()}"] == f"{name}:{getattr(settings, f'{protocol}_port')}"
+    )
+    assert str(settings.data_dir) in [mount.split(":")[0] for mount in containers[name]["tmpfs"]]
 
 
 def test_prepare_has_an_account_for_every_role_and_every_kafka_user(
