@@ -45,8 +45,11 @@ class Record:
 
     @property
     def case_id(self) -> str:
-        """The key as text; what parking goes by, even when the body cannot be read."""
-        return (self.key or b"").decode("utf-8", "replace")
+        """The key as text; what parking goes by, even when the body cannot be read.
+
+        Always fit for a text column: bytes that are none, and NUL, become U+FFFD.
+        """
+        return (self.key or b"").decode("utf-8", "replace").replace("\x00", "\ufffd")
 
 
 def encode(topic: str, event: Event | RulesReleased, traceparent: str | None = None) -> Outgoing:

@@ -70,12 +70,18 @@ def admin(settings: Settings) -> AIOKafkaAdminClient:
 
 
 async def partitions_of(consumer: AIOKafkaConsumer, names: Iterable[str]) -> list[TopicPartition]:
-    """Every partition of the topics `names`, as the broker says, in order."""
-    cluster = await consumer._client.fetch_all_metadata()
+    """Every partition of the topics `names`, as the broker says, in order.
+
+    The client then knows their leaders: otherwise it would ask for each topic's alone, with a
+    pause of 0.1 s between.
+    """
+    client = consumer._client
+    wanted = list(names)
+    await client.set_topics(wanted)
     return [
         TopicPartition(name, n)
-        for name in names
-        for n in sorted(cluster.partitions_for_topic(name) or ())
+        for name in wanted
+        for n in sorted(client.cluster.partitions_for_topic(name) or ())
     ]
 
 
