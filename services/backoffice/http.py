@@ -1,6 +1,7 @@
 """The back office's API: an agency's inbox, a case, and the commands of clerks."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -22,6 +23,7 @@ from shared.runtime.vault import Vault
 from shared.runtime.web import ProblemError
 
 log = structlog.get_logger()
+_NUMBER = re.compile(r"[0-9-]{1,40}")
 _STATUS = {"case.unknown": 404, "case.not_yours": 403, "command.not_now": 409}
 
 
@@ -59,7 +61,7 @@ def add_routes(
     Speaker = Annotated[Clerk, Depends(clerk)]  # noqa: N806 - a type, named like one
 
     async def case_of(number: str, speaker: Clerk) -> Case:
-        case = await store.by_number(pool, number)
+        case = await store.by_number(pool, number) if _NUMBER.fullmatch(number) else None
         # Another agency's case looks like none: who has it is not this clerk's business.
         if case is None or case.agency != speaker.agency:
             raise ProblemError(404, "case-not-found", f"your agency has no case {number}")
@@ -68,7 +70,7 @@ def add_routes(
     @app.get("/api/inbox")
     async def inbox(
         speaker: Speaker,
-        status: str | None = None,
+        status: Annotated[str | None, Query(pattern="^[A-Z_]{1,40}$")] = None,
         with_closed: bool = False,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
     ) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from catalogue import Catalogue
 from services.console import store
 from services.console.settings import ConsoleSettings
 from services.console.texts import TEXTS
-from services.console.worker import Sampler
 from shared.runtime.postgres import Pool
 
 _PAGES = Path(__file__).parent / "pages"
@@ -20,9 +19,7 @@ _WARN_RECORDS = 10
 _WARN_SECONDS = 30.0
 
 
-def add_routes(
-    app: FastAPI, settings: ConsoleSettings, catalogue: Catalogue, pool: Pool, sampler: Sampler
-) -> None:
+def add_routes(app: FastAPI, settings: ConsoleSettings, catalogue: Catalogue, pool: Pool) -> None:
     pages = Environment(loader=FileSystemLoader(_PAGES), autoescape=True, undefined=StrictUndefined)
 
     async def collect() -> dict[str, Any]:
@@ -43,7 +40,7 @@ def add_routes(
         return {
             "sampled_at": samples[0]["sampled_at"] if samples else None,
             "groups": sorted(groups.values(), key=lambda one: one["group"]),
-            "relays": sampler.relays,
+            "relays": await store.latest_relay_samples(pool),
             **await store.overview(pool),
         }
 

@@ -21,20 +21,19 @@ async def run(only: tuple[str, ...] = PARTS) -> None:
     catalogue = load_catalogue()
     pool = await open_pool(settings, "console")
     bell = Bell(pool, SCHEMA)
-    sampler = worker.Sampler(settings, pool, catalogue)
 
     async def check() -> dict[str, bool]:
         return {"postgres": await answers(pool)}
 
     app = new_app("casebus console", check)
     if "web" in only:
-        http.add_routes(app, settings, catalogue, pool, sampler)
+        http.add_routes(app, settings, catalogue, pool)
     parts: dict[str, Callable[[], Awaitable[None]]] = {
         "http": lambda: serve(app, settings.host, settings.port),
         "bell": bell.run,
-        "sampler": sampler.run,
     }
     if "worker" in only:
+        parts["sampler"] = worker.Sampler(settings, pool, catalogue).run
         parts["counts"] = lambda: worker.count(settings, pool, bell.ring)
     if "relay" in only:
         parts["relay"] = Relay(settings, pool, SCHEMA).run

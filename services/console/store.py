@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from services.console.lag import Lag
+from services.console.lag import Lag, RelayLag
 from shared.contract.events import Event
 from shared.runtime.postgres import Connection, Pool, rows, statements
 
@@ -13,7 +13,9 @@ _sql = statements(Path(__file__).parent / "sql")
 _SERVICES = ("intake", "backoffice", "notifier", "console")
 
 
-async def put_samples(connection: Connection, at: datetime, lags: Sequence[Lag]) -> None:
+async def put_samples(
+    connection: Connection, at: datetime, lags: Sequence[Lag], relays: Sequence[RelayLag]
+) -> None:
     """Keep one measurement; those older than a day go."""
     async with connection.transaction():
         for lag in lags:
@@ -28,7 +30,18 @@ async def put_samples(connection: Connection, at: datetime, lags: Sequence[Lag])
                 records=lag.records,
                 seconds=lag.seconds,
             )
+        for relay in relays:
+            await _sql.put_relay_sample(
+                connection,
+                sampled_at=at,
+                outbox=relay.outbox,
+                position=relay.position,
+                rows=relay.rows,
+                seconds=relay.seconds,
+                refused=relay.refused,
+            )
         await _sql.delete_old_samples(connection)
+        await _sql.delete_old_relay_samples(connection)
 
 
 async def count(connection: Connection, event: Event) -> None:
@@ -37,6 +50,10 @@ async def count(connection: Connection, event: Event) -> None:
 
 async def latest_samples(pool: Pool) -> list[dict[str, Any]]:
     return [dict(row) for row in await rows(_sql.latest_samples(pool))]
+
+
+async def latest_relay_samples(pool: Pool) -> list[dict[str, Any]]:
+    return [dict(row) for row in await rows(_sql.latest_relay_samples(pool))]
 
 
 async def overview(pool: Pool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 
 from catalogue import Catalogue
 from services.console import store
-from services.console.lag import RelayLag, group_lags, relay_lags
+from services.console.lag import group_lags, relay_lags
 from services.console.releases import TABLES
 from services.console.settings import ConsoleSettings
 from shared.contract import topics
@@ -41,26 +41,25 @@ def topics_of(catalogue: Catalogue) -> Mapping[str, Sequence[str]]:
 
 
 class Sampler:
-    """Measures lag again and again; `relays` is the last measurement of the outboxes."""
+    """Measures lag again and again, of consumers and of outboxes."""
 
     def __init__(self, settings: ConsoleSettings, pool: Pool, catalogue: Catalogue) -> None:
         self._settings = settings
         self._pool = pool
         self._topics_of = topics_of(catalogue)
-        self.relays: list[RelayLag] = []
 
     async def run(self) -> None:
         while True:
             try:
                 lags = await group_lags(self._settings, self._topics_of)
                 async with self._pool.acquire() as connection:
-                    await store.put_samples(connection, datetime.now(UTC), lags)
-                    self.relays = await relay_lags(self._settings, connection)
+                    relays = await relay_lags(self._settings, connection)
+                    await store.put_samples(connection, datetime.now(UTC), lags, relays)
                 for lag in lags:
                     labels = (lag.group, lag.topic, str(lag.partition))
                     metrics.GROUP_LAG.labels(*labels).set(lag.records)
                     metrics.GROUP_LAG_SECONDS.labels(*labels).set(lag.seconds)
-                for relay in self.relays:
+                for relay in relays:
                     metrics.RELAY_LAG_ROWS.labels(relay.outbox).set(relay.rows)
                     metrics.RELAY_LAG_SECONDS.labels(relay.outbox).set(relay.seconds)
             except (KafkaError, *TRANSIENT) as error:

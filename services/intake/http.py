@@ -1,5 +1,6 @@
 """Intake's API: apply, and follow a case."""
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -34,7 +35,7 @@ def add_routes(
     @app.post("/api/applications", status_code=202)
     async def apply(
         request: Request,
-        idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
         traceparent: Annotated[str | None, Header(max_length=100)] = None,
     ) -> Response:
         with metrics.SUBMIT_SECONDS.time():
@@ -139,6 +140,12 @@ def _checked(raw: bytes, catalogue: Catalogue) -> domain.Checked:
         body = from_json(raw)
     except ValueError as error:
         raise ProblemError(400, "not-json", f"the body is no JSON: {error}") from None
+    if not _plain(body):
+        raise ProblemError(
+            400,
+            "not-json",
+            "the body holds NaN, an infinite number or a NUL character; leave it out",
+        )
     try:
         form = domain.ApplicationForm.model_validate(body)
     except ValidationError as error:
@@ -152,3 +159,17 @@ def _checked(raw: bytes, catalogue: Catalogue) -> domain.Checked:
             [{"field": error.field, "detail": error.detail} for error in errors],
         )
     return checked
+
+
+def _plain(part: object) -> bool:
+    """Whether every text and number in this JSON means the same everywhere it is read."""
+    match part:
+        case str():
+            return "\x00" not in part
+        case float():
+            return math.isfinite(part)
+        case list():
+            return all(map(_plain, part))
+        case dict():
+            return all(map(_plain, part.keys())) and all(map(_plain, part.values()))
+    return True

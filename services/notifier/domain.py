@@ -46,6 +46,11 @@ class Claimed:
     tries: int
     sealed: str
 
+    @property
+    def order(self) -> tuple[datetime, int]:
+        """In which order a case's notices go out: as things happened, not as they were heard."""
+        return self.notice.expires_at, self.seq
+
 
 def template_of(event: Event) -> str | None:
     """The key of the message for `event`, or None when there is nothing to tell."""

@@ -71,7 +71,7 @@ class PostgresOutcomes:
             )
             for row in found
         ]
-        return sorted(claimed, key=lambda one: one.seq)
+        return sorted(claimed, key=lambda one: one.order)
 
     async def record(
         self,

@@ -86,7 +86,7 @@ class Dispatcher:
     async def _once(self) -> int:
         await self._outcomes.give_up_lost()
         claimed = await self._outcomes.claim(_AT_ONCE)
-        by_case = sorted(claimed, key=lambda one: (one.notice.case_id, one.seq))
+        by_case = sorted(claimed, key=lambda one: (one.notice.case_id, *one.order))
         # One case's messages go out in their order; cases go out side by side.
         await asyncio.gather(
             *(

@@ -1,20 +1,34 @@
 """What every process serves: health, metrics, errors as problem+json, strict headers."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import structlog
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+log = structlog.get_logger()
 CSP = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
+_HEADERS = {
+    "Content-Security-Policy": CSP,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+# No route takes more; intake's own limit is lower still.
+BODY_LIMIT_BYTES = 512 * 1024
 Check = Callable[[], Awaitable[dict[str, bool]]]
 
 
@@ -30,7 +44,7 @@ class ProblemError(Exception):
         self.detail = detail
         self.errors = errors or []
 
-    def response(self) -> JSONResponse:
+    def response(self) -> Response:
         body: dict[str, Any] = {
             "type": f"urn:casebus:problem:{self.code}",
             "title": self.code.replace("-", " ").replace(".", " "),
@@ -39,23 +53,57 @@ class ProblemError(Exception):
         }
         if self.errors:
             body["errors"] = self.errors
-        return JSONResponse(body, self.status, media_type="application/problem+json")
+        # A field's name comes from whoever asks, and may be what no UTF-8 can hold.
+        raw = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        return Response(raw, self.status, media_type="application/problem+json")
+
+
+class _Edge:
+    """Around every request: strict headers on each answer, a limit to bodies, and a sentence
+    instead of a traceback when something fails."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        size, started = 0, False
+
+        async def limited() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > BODY_LIMIT_BYTES:
+                raise HTTPException(413, f"the body is larger than {BODY_LIMIT_BYTES} bytes")
+            return message
+
+        async def with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            await self._app(scope, limited, with_headers)
+        except ClientDisconnect:
+            return  # nobody is there any more to be answered
+        except Exception as error:
+            if started:
+                raise
+            log.error("http.failed", path=scope["path"], error=type(error).__name__, exc_info=error)
+            detail = "something went wrong here; nothing was changed, try again in a moment"
+            await ProblemError(500, "internal", detail).response()(scope, receive, with_headers)
 
 
 def new_app(title: str, check: Check) -> FastAPI:
     """An application with /health (200 when each part of `check` is ready) and /metrics."""
-    app = FastAPI(title=title, docs_url=None, redoc_url=None)
-
-    @app.middleware("http")
-    async def headers(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        response = await call_next(request)
-        response.headers.setdefault("Content-Security-Policy", CSP)
-        response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers.setdefault("Referrer-Policy", "no-referrer")
-        response.headers.setdefault("Cache-Control", "no-store")
-        return response
+    app = FastAPI(title=title, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.add_middleware(_Edge)
 
     @app.exception_handler(ProblemError)
     async def problem(_: Request, error: ProblemError) -> Response:
@@ -63,15 +111,10 @@ def new_app(title: str, check: Check) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:
-        return ProblemError(
-            error.status_code, f"http-{error.status_code}", str(error.detail)
-        ).response()
-
-    @app.exception_handler(Exception)
-    async def failed(_: Request, __: Exception) -> Response:
-        # Uvicorn logs the traceback; whoever asked gets a sentence.
-        detail = "something went wrong here; nothing was changed, try again in a moment"
-        return ProblemError(500, "internal", detail).response()
+        code = "body-too-large" if error.status_code == 413 else f"http-{error.status_code}"
+        response = ProblemError(error.status_code, code, str(error.detail)).response()
+        response.headers.update(error.headers or {})
+        return response
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:

@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-import pytest_asyncio
 from asyncpg import UniqueViolationError
 
 from services.backoffice import store
@@ -62,8 +61,8 @@ def _postgres(pool: Pool) -> Backoffice:
     return Backoffice(transaction, history, told)
 
 
-@pytest_asyncio.fixture(params=["fake", "postgres"])
-async def backoffice(request: pytest.FixtureRequest) -> Backoffice:
+@pytest.fixture(params=["fake", "postgres"])
+def backoffice(request: pytest.FixtureRequest) -> Backoffice:
     if request.param == "fake":
         return _fake()
     request.getfixturevalue("clean")

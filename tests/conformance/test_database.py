@@ -179,12 +179,12 @@ async def test_records_wait_in_the_outbox_in_the_order_in_which_they_were_told(
 async def test_an_event_is_there_for_the_first_time_once(
     pools: Pools, clean: Database, service: str
 ) -> None:
-    tables, event_id = Tables(service), uuid4()
+    tables, one, other = Tables(service), uuid4(), uuid4()
 
     async with pools[service].acquire() as connection:
-        found = [await tables.first_time(connection, event_id) for _ in range(3)]
-
-    assert found == [True, False, False]
+        assert await tables.first_times(connection, [one, one]) == {one}
+        assert await tables.first_times(connection, [one, other]) == {other}
+        assert await tables.first_times(connection, [other, one]) == set()
 
 
 async def test_an_event_whose_handling_was_rolled_back_is_there_for_the_first_time_again(
@@ -194,10 +194,10 @@ async def test_an_event_whose_handling_was_rolled_back_is_there_for_the_first_ti
     async with pools["intake"].acquire() as connection:
         with pytest.raises(RuntimeError):
             async with connection.transaction():
-                assert await tables.first_time(connection, event_id)
+                assert await tables.first_times(connection, [event_id]) == {event_id}
                 raise RuntimeError
 
-        assert await tables.first_time(connection, event_id)
+        assert await tables.first_times(connection, [event_id]) == {event_id}
 
 
 @pytest.mark.parametrize("service", migrations.SERVICES)
@@ -205,13 +205,25 @@ async def test_behind_a_parked_event_its_case_waits_and_no_other(
     pools: Pools, clean: Database, service: str
 ) -> None:
     tables, record = Tables(service), examples.record_of(examples.event(ApplicationSubmitted))
+    cases = {record.case_id, str(uuid4())}
 
     async with pools[service].acquire() as connection:
-        assert not await tables.waits(connection, record.case_id)
+        assert await tables.waiting(connection, cases) == set()
         assert await tables.park(connection, record, "event.schema", "why")
-        assert await tables.waits(connection, record.case_id)
-        assert not await tables.waits(connection, str(uuid4()))
+        assert await tables.waiting(connection, cases) == {record.case_id}
         assert not await tables.park(connection, record, "event.schema", "why")  # a repeat
+
+
+@pytest.mark.parametrize("key", [None, b"", b"\x00", b"a\x00b", b"\xfe"])
+async def test_a_record_with_any_key_can_be_parked(
+    pools: Pools, clean: Database, key: bytes | None
+) -> None:
+    record = examples.record(encode("any", examples.event(ApplicationSubmitted)), key=key)
+
+    async with pools["backoffice"].acquire() as connection:
+        assert await Tables("backoffice").park(connection, record, "event.key", "why")
+        found = await Tables("backoffice").waiting(connection, [record.case_id])
+    assert found == {record.case_id}
 
 
 async def test_a_record_that_is_no_utf8_is_parked_byte_for_byte(

@@ -1,14 +1,13 @@
 """Intake's Applications, Steps and Keys: the fake and PostgreSQL keep the same promises."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-import pytest_asyncio
 from pydantic import SecretStr
 
 from services.intake.handlers import (
@@ -71,13 +70,12 @@ def _postgres(pool: Pool, database: Database) -> Intake:
     return Intake(PostgresApplications(pool), put_step, told, wrapped_key)
 
 
-@pytest_asyncio.fixture(params=["fake", "postgres"])
-async def intake(request: pytest.FixtureRequest) -> AsyncIterator[Intake]:
+@pytest.fixture(params=["fake", "postgres"])
+def intake(request: pytest.FixtureRequest) -> Intake:
     if request.param == "fake":
-        yield _fake()
-    else:
-        database = request.getfixturevalue("clean")
-        yield _postgres(request.getfixturevalue("pools")["intake"], database)
+        return _fake()
+    database = request.getfixturevalue("clean")
+    return _postgres(request.getfixturevalue("pools")["intake"], database)
 
 
 def application(**changes: Any) -> Application:

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 import pytest
-import pytest_asyncio
 
 from services.notifier.domain import Claimed, Notice
 from services.notifier.handlers import Ledger, Outcomes
@@ -101,8 +100,8 @@ def _postgres(pool: Pool, database: Database) -> Notifier:
     return Notifier(_EachAlone(pool), PostgresOutcomes(pool), told, end_leases)
 
 
-@pytest_asyncio.fixture(params=["fake", "postgres"])
-async def notifier(request: pytest.FixtureRequest) -> Notifier:
+@pytest.fixture(params=["fake", "postgres"])
+def notifier(request: pytest.FixtureRequest) -> Notifier:
     if request.param == "fake":
         return _fake()
     database = request.getfixturevalue("clean")

@@ -36,3 +36,14 @@ SELECT agency, count(*) AS cases, min(due_on) AS first_due,
     count(*) FILTER (WHERE due_on < CURRENT_DATE) AS overdue
 FROM backoffice.cases WHERE status NOT IN ('CLOSED', 'ARCHIVED', 'WITHDRAWN')
 GROUP BY agency ORDER BY overdue DESC, cases DESC LIMIT 30;
+
+-- name: put_relay_sample!
+INSERT INTO console.relay_samples (sampled_at, outbox, position, rows, seconds, refused)
+VALUES (:sampled_at, :outbox, :position, :rows, :seconds, :refused);
+
+-- name: delete_old_relay_samples!
+DELETE FROM console.relay_samples WHERE sampled_at < now() - interval '1 day';
+
+-- name: latest_relay_samples
+SELECT outbox, position, rows, seconds, refused FROM console.relay_samples
+WHERE sampled_at = (SELECT max(sampled_at) FROM console.relay_samples) ORDER BY outbox;

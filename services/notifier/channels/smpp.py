@@ -25,7 +25,6 @@ _LONGEST_PDU = 70_000  # a message_payload of 64 KiB and what is around it
 _WINDOW = 32
 _WINDOW_TIMEOUT_S = 3.0
 _DELIVERING_AT_ONCE = 8
-_ENQUIRE_LINK_EVERY_S = 30.0
 OnDeliver = Callable[[bytes], Awaitable[SmppCommandStatus]]
 """Takes the body of a deliver_sm; its answer goes back to the SMSC."""
 
@@ -75,8 +74,12 @@ class SmppSession:
         password: str,
         on_deliver: OnDeliver,
         timeout_s: float,
+        enquire_link_every_s: float = 30.0,
     ) -> "SmppSession":
-        """Connect and bind. Raises OSError, TimeoutError, LinkLost or BindRefused."""
+        """Connect and bind; then ask now and then whether the other side is still there.
+
+        Raises OSError, TimeoutError, LinkLost or BindRefused.
+        """
         async with asyncio.timeout(timeout_s):
             session = cls(*await asyncio.open_connection(host, port), on_deliver)
             session._background(session._read())
@@ -89,7 +92,7 @@ class SmppSession:
         if answer.status != SmppCommandStatus.ESME_ROK:
             await session.close()
             raise BindRefused(status_name(answer.status))
-        session._background(session._keep_alive(timeout_s))
+        session._background(session._keep_alive(enquire_link_every_s, timeout_s))
         return session
 
     async def submit(
@@ -206,9 +209,9 @@ class SmppSession:
         finally:
             self._delivering.release()
 
-    async def _keep_alive(self, timeout_s: float) -> None:
+    async def _keep_alive(self, every_s: float, timeout_s: float) -> None:
         while True:
-            await asyncio.sleep(_ENQUIRE_LINK_EVERY_S)
+            await asyncio.sleep(every_s)
             try:
                 async with asyncio.timeout(timeout_s):
                     await self._request(SmppCommand.ENQUIRE_LINK)

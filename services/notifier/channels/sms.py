@@ -67,7 +67,7 @@ class SmppChannel(Channel):
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Raises ValueError when the SMSC could never take these (a password above 8 letters)."""
-        BindTransceiver(system_id=system_id, password=password)
+        BindTransceiver(system_id=system_id, password=password).pdu()
         self._source = _source(sender)
         self._address = (host, port, system_id, password)
         self._on_receipt = on_receipt

@@ -9,11 +9,11 @@ VALUES (:notice_id, :cause, :case_id, :number, :channel, :template, :context, :e
 ON CONFLICT (notice_id) DO NOTHING;
 
 -- name: claim
--- Due notices, leased to one dispatcher, the oldest first.
+-- Due notices, leased to one dispatcher; what happened first expires first and goes first.
 WITH due AS (
     SELECT n.notice_id FROM notifier.notices n JOIN notifier.recipients r USING (case_id)
     WHERE n.state IN ('created', 'temporary_failure') AND n.next_try_at <= now()
-    ORDER BY n.seq LIMIT :limit FOR UPDATE OF n SKIP LOCKED
+    ORDER BY n.expires_at, n.seq LIMIT :limit FOR UPDATE OF n SKIP LOCKED
 )
 UPDATE notifier.notices n
 SET state = 'sending', tries = n.tries + 1, leased_until = now() + interval '60 seconds',

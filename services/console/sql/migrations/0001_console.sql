@@ -22,6 +22,17 @@ CREATE TABLE console.lag_samples (
 );
 CREATE INDEX ON console.lag_samples (sampled_at);
 
+-- The same of the outboxes: rows that are not in Kafka yet, and those that Kafka refuses.
+CREATE TABLE console.relay_samples (
+    sampled_at timestamptz NOT NULL,
+    outbox text NOT NULL,
+    position text NOT NULL,
+    rows bigint NOT NULL,
+    seconds double precision NOT NULL,
+    refused bigint NOT NULL,
+    PRIMARY KEY (sampled_at, outbox)
+);
+
 -- How many events of each type there were in each minute.
 CREATE TABLE console.event_counts (
     minute timestamptz NOT NULL,

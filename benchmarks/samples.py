@@ -1,0 +1,53 @@
+"""The input of every measurement: applications from one seed, as requests and as events."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid5
+
+from pydantic import SecretStr
+
+from casebus.sample import applications
+from catalogue import load_catalogue
+from services.intake.domain import ApplicationForm, check
+from services.intake.identity import case_number
+from shared.contract.events import ApplicationSubmitted, derived_id
+from shared.contract.wire import Outgoing, encode
+from shared.runtime.vault import Vault
+
+SEED = 1895
+_NAMESPACE = UUID("6b1f0f4e-7f0a-4b58-9d7c-2f1f5f6c9a10")
+# Any key will do: nobody opens what is sealed here, only its size matters.
+_MASTER_KEY = SecretStr("A" * 43 + "=")
+
+
+def bodies() -> Iterator[bytes]:
+    """Endless bodies for POST /api/applications, all of them to be accepted."""
+    for sample in applications(load_catalogue(), SEED, invalid_share=0.0):
+        yield json.dumps(sample.body, ensure_ascii=False).encode()
+
+
+def submitted(topic: str) -> Iterator[Outgoing]:
+    """Endless application.submitted events as intake makes them, sealed part included."""
+    catalogue, vault = load_catalogue(), Vault(_MASTER_KEY)
+    now = datetime.now(UTC)
+    for n, sample in enumerate(applications(catalogue, SEED, invalid_share=0.0), start=1):
+        checked, errors = check(ApplicationForm.model_validate(sample.body), catalogue)
+        if checked is None:
+            raise ValueError(f"sample {n} is not valid: {errors}")
+        case_id = uuid5(_NAMESPACE, str(n))
+        key, _ = vault.new_key(case_id)
+        parts: Any = {"applicant", "contact", "address", "answers"}
+        event = ApplicationSubmitted(
+            id=derived_id(case_id, "submitted"),
+            source="intake",
+            time=now,
+            case_id=case_id,
+            number=case_number(now.date(), n),
+            service=checked.form.service,
+            received_at=now,
+            facts=checked.facts,
+            sealed=key.seal(checked.form.model_dump_json(include=parts).encode()),
+        )
+        yield encode(topic, event)

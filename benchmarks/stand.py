@@ -1,0 +1,163 @@
+"""A Kafka, a PostgreSQL and, when asked for, services: for a benchmark's own use, on free ports.
+
+The same parts start them as in `casebus up`, with the same settings.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import httpx
+from aiokafka.errors import KafkaError
+from pydantic import SecretStr
+from rich.console import Console
+
+from catalogue import load_catalogue
+from deploy import topics
+from deploy.local import plan
+from deploy.local.jars import classpath
+from deploy.local.kafka import Broker
+from deploy.local.ports import choose
+from deploy.local.postgres import Server
+from deploy.local.state import Secrets
+from deploy.local.supervisor import Program, Supervisor
+from deploy.local.up import RULES, is_healthy
+from services.console.releases import release
+from services.router.tables import read_tables
+from shared.runtime import kafka, migrations
+from shared.runtime.postgres import connect
+from shared.runtime.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+CITY = (*plan.SERVICES, "mailbox", "sms")
+_STORES = ("kafka", "postgres")
+_READY_S = 60.0
+
+
+class StandError(Exception):
+    """Something did not come up, or ended by itself while it was measured."""
+
+
+@dataclass(slots=True)
+class Stand:
+    """`ended` tells of programs that ended although nobody stopped them."""
+
+    folder: Path
+    ports: Mapping[str, int]
+    secrets: Secrets
+    database: Server
+    broker: Broker
+    supervisor: Supervisor
+    ended: list[str] = field(default_factory=list)
+
+    def kafka(self, user: str = "admin") -> Settings:
+        return Settings(
+            kafka=self.broker.address,
+            kafka_security="SASL_PLAINTEXT",
+            kafka_username=user,
+            kafka_password=SecretStr(self.secrets.kafka[user]),
+        )
+
+    async def start(self, *names: str, only: str | None = None) -> None:
+        """Start services, or one part of them, and wait until they are healthy."""
+        programs = {
+            program.name: program
+            for program in plan.programs(self.ports, self.secrets, self.database, self.folder)
+        }
+        for name in names:
+            program = programs[name]
+            command = [*program.command, *(["--only", only] if only else [])]
+            self.supervisor.start(Program(name, command, program.environment))
+        deadline = time.monotonic() + _READY_S
+        async with httpx.AsyncClient(timeout=2) as client:
+            for name in names:
+                while not await is_healthy(client, self.ports[name]):
+                    if time.monotonic() > deadline:
+                        log = self.supervisor.log_of(name).read_text()[-2000:]
+                        raise StandError(f"{name} does not become ready: {log}")
+                    await asyncio.sleep(0.1)
+
+    async def stop(self, *names: str) -> None:
+        await self.supervisor.stop(names, 6)
+
+    def check(self) -> None:
+        """Raises StandError when a program ended by itself since the start."""
+        if self.ended:
+            raise StandError("\n".join(self.ended))
+
+
+@contextlib.asynccontextmanager
+async def stand(console: Console) -> AsyncIterator[Stand]:
+    """Kafka and PostgreSQL with the city's topics, users, tables and rules; removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="casebus-bench-"))
+    try:
+        jars = tuple(await asyncio.to_thread(classpath))
+        secrets = Secrets.of(folder)
+        ports = choose(plan.PORTS, lambda line: None)
+        database = Server(folder / "postgres", ports["postgres"], secrets.postgres["postgres"])
+        broker = Broker(
+            folder / "kafka", jars, ports["kafka"], ports["kafka-controller"], secrets.kafka["admin"]
+        )
+        ended: list[str] = []
+
+        def told(line: str) -> None:
+            ended.append(line)
+            console.print(line, style="red", markup=False)
+
+        supervisor = Supervisor(folder / "logs", told, lambda pids: None)
+        found = Stand(folder, ports, secrets, database, broker, supervisor, ended)
+        try:
+            with console.status("Kafka and PostgreSQL ..."):
+                await _stores(found)
+            yield found
+        finally:
+            await supervisor.stop(CITY, 6)
+            await supervisor.stop(_STORES, 6)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _stores(stand: Stand) -> None:
+    await asyncio.gather(
+        asyncio.to_thread(stand.broker.prepare), asyncio.to_thread(stand.database.prepare)
+    )
+    environment = {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8"}
+    database, secrets = stand.database, stand.secrets
+    stand.supervisor.start(
+        Program("postgres", database.command(), environment, signal.SIGINT, database.identity)
+    )
+    stand.supervisor.start(Program("kafka", stand.broker.command(), environment))
+    await database.wait(30)
+    await _kafka_answers(stand.kafka(), 60)
+    await migrations.apply(database.admin_uri, secrets.postgres)
+    passwords = {user: word for user, word in secrets.kafka.items() if user != "admin"}
+    await asyncio.to_thread(
+        topics.apply, stand.kafka(), load_catalogue(), passwords, topics.Shape()
+    )
+    ruleset, tables = read_tables(RULES)
+    connection = await connect(database.uri("console", secrets.postgres["console"]))
+    try:
+        await release(connection, ruleset, tables, date(2020, 1, 1), ("benchmarks",))
+    finally:
+        await connection.close()
+
+
+async def _kafka_answers(settings: Settings, timeout_s: float) -> None:
+    async with asyncio.timeout(timeout_s):
+        while True:
+            admin = kafka.admin(settings)
+            try:
+                await admin.start()
+                return
+            except KafkaError:
+                await asyncio.sleep(0.2)
+            finally:
+                await admin.close()

@@ -1,0 +1,21 @@
+"""One broker and one PostgreSQL for the suite; each test has topics and a schema of its own."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from tests.broker.ground import Ground, processes
+
+
+@pytest.fixture(scope="session")
+def _processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    with processes(tmp_path_factory.mktemp("ground")) as found:
+        yield found
+
+
+@pytest_asyncio.fixture(scope="session")
+async def ground(_processes: Ground) -> AsyncIterator[Ground]:
+    await _processes.ready()
+    await _processes.topics("outbox.positions")
+    yield _processes

@@ -1,0 +1,156 @@
+"""Delivery receipts as SMSCs write them, and the verdict on a message of several parts."""
+
+import asyncio
+import struct
+
+import pytest
+import smpp34
+
+from services.notifier.channels.receipts import PartReceipt, PartsLedger, Whole, read_receipt
+from services.notifier.channels.smpp import LinkLost, SmppSession, status_name
+from tests.channels.deadline import until
+
+TEXT = "id:0A1b sub:001 dlvrd:001 submit date:2611240830 done date:2611240831 stat:%s err:000 text:"
+
+
+def deliver_sm(
+    text: str = "", tlvs: dict[int, bytes] | None = None, esm_class: int = 0x04
+) -> bytes:
+    """The body of a deliver_sm, encoded by another library."""
+    pdu = smpp34.DeliverSm(
+        "886912345678",
+        "1999",
+        text.encode(),
+        esm_class=esm_class,
+        tlvs=[smpp34.Tlv(tag, value) for tag, value in (tlvs or {}).items()],
+    )
+    return pdu.encode()[16:]
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [
+        ("DELIVRD", "delivered"),
+        ("delivrd", "delivered"),
+        ("EXPIRED", "expired"),
+        ("DELETED", "deleted"),
+        ("UNDELIV", "undeliverable"),
+        ("UNKNOWN", "unknown"),
+        ("REJECTD", "rejected"),
+        ("ACCEPTD", None),
+        ("ENROUTE", None),
+    ],
+)
+def test_the_text_of_a_receipt_is_read(word: str, state: str | None) -> None:
+    assert read_receipt(deliver_sm(TEXT % word)) == PartReceipt("0A1b", state)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXT.replace("2611240831", "261124083159") % "DELIVRD",  # seconds
+        TEXT.replace("err:000", "err:0A1") % "DELIVRD",  # letters
+        "id:0A1b stat:DELIVRD",
+    ],
+)
+def test_what_an_smsc_writes_its_own_way_does_not_matter(text: str) -> None:
+    assert read_receipt(deliver_sm(text)) == PartReceipt("0A1b", "delivered")
+
+
+def test_a_receipt_may_have_parameters_and_no_text() -> None:
+    tlvs = {smpp34.TLV_RECEIPTED_MESSAGE_ID: b"0A1b\0", smpp34.TLV_MESSAGE_STATE: b"\x05"}
+    assert read_receipt(deliver_sm(tlvs=tlvs)) == PartReceipt("0A1b", "undeliverable")
+
+
+def test_parameters_come_before_the_text() -> None:
+    tlvs = {smpp34.TLV_RECEIPTED_MESSAGE_ID: b"2587\0", smpp34.TLV_MESSAGE_STATE: b"\x01"}
+    assert read_receipt(deliver_sm(TEXT % "DELIVRD", tlvs)) == PartReceipt("2587", None)
+
+
+def test_an_id_stays_as_it_was_written() -> None:
+    receipt = read_receipt(deliver_sm("id:0000012 stat:DELIVRD"))
+    assert receipt is not None
+    assert receipt.message_id == "0000012"
+
+
+def test_a_reply_of_a_citizen_is_no_receipt() -> None:
+    assert read_receipt(deliver_sm("id:1 stat:DELIVRD", esm_class=0)) is None
+
+
+@pytest.mark.parametrize("body", [b"", b"\0\1\1", deliver_sm("id:1")[:-3], deliver_sm("stat:X")])
+def test_what_cannot_be_read_is_a_value_error_or_has_no_final_state(body: bytes) -> None:
+    try:
+        receipt = read_receipt(body)
+    except ValueError:
+        return
+    assert receipt is not None
+    assert receipt.state is None
+
+
+def test_a_status_that_only_this_smsc_knows_has_a_name() -> None:
+    assert status_name(0x58) == "throttled"
+    assert status_name(0x400) == "status_0x400"
+
+
+@pytest.fixture
+def ledger() -> PartsLedger:
+    ledger, whole = PartsLedger(limit=3), Whole(3)
+    for part in ("a", "b", "c"):
+        ledger.accepted(whole, part)
+    return ledger
+
+
+def test_a_message_is_delivered_when_all_parts_are_in_any_order(ledger: PartsLedger) -> None:
+    assert ledger.take("c", "delivered") is None
+    assert ledger.take("a", "delivered") is None
+    assert ledger.take("b", "delivered") == ("c", "delivered")
+
+
+def test_a_message_has_failed_as_soon_as_one_part_has(ledger: PartsLedger) -> None:
+    assert ledger.take("a", "expired") == ("c", "expired")
+    assert ledger.take("c", "delivered") == ("c", "expired")
+
+
+def test_a_repeated_receipt_gives_the_same_verdict(ledger: PartsLedger) -> None:
+    for part in ("a", "b", "c"):
+        ledger.take(part, "delivered")
+    assert ledger.take("b", "delivered") == ("c", "delivered")
+
+
+def test_a_receipt_before_the_last_part_is_accepted_decides_nothing_yet() -> None:
+    ledger, whole = PartsLedger(), Whole(2)
+    ledger.accepted(whole, "a")
+    assert ledger.take("a", "rejected") is None
+    ledger.accepted(whole, "b")
+    assert ledger.take("b", "delivered") == ("b", "rejected")
+
+
+def test_what_the_ledger_does_not_know_passes_as_it_is(ledger: PartsLedger) -> None:
+    assert ledger.take("z", "delivered") == ("z", "delivered")
+    ledger.accepted(Whole(2), "d")  # the oldest part makes room
+    assert ledger.take("a", "delivered") == ("a", "delivered")
+
+
+async def test_a_link_that_fell_silent_is_given_up() -> None:
+    async def binds_and_falls_silent(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await reader.readexactly(16)
+        writer.write(struct.pack("!IIII", 17, 0x8000_0009, 0, 1) + b"\0")
+        await reader.read()
+        writer.close()
+
+    async def nothing(_: bytes) -> int:
+        raise AssertionError
+
+    server = await asyncio.start_server(binds_and_falls_silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    session = await SmppSession.open(
+        "127.0.0.1", port, "casebus", "secret", nothing, 0.2, enquire_link_every_s=0.05
+    )
+    await until(session.closed.is_set)
+    with pytest.raises(LinkLost):
+        await session._request(0x15)
+    await session.close()
+    server.close()
+    await server.wait_closed()
