@@ -91,12 +91,13 @@ async def measure(stand: Stand, scale: Scale, console: Console) -> Section:
     rates: dict[Contender, list[float]] = {contender: [] for contender in CONTENDERS}
     for turn in range(scale.turns):
         # Each turn begins with another one, so that no contender always comes first or last.
-        start = turn * 2 % len(CONTENDERS)
+        start = turn * 3 % len(CONTENDERS)
         for contender in (*CONTENDERS[start:], *CONTENDERS[:start]):
             rate = await _run(stand, contender, *inputs[contender.slow], outputs)
             rates[contender].append(rate)
             label = f"{contender.name} ({contender.guarantee})"
-            console.print(f"  turn {turn + 1}  {label:<72} {rate:>9,.0f}/s", highlight=False)
+            line = f"  turn {turn + 1}  {label:<72} {rate:>9,.0f}/s"
+            console.print(line, highlight=False, soft_wrap=True)
     return _section(rates, scale, size_bytes)
 
 
@@ -111,8 +112,8 @@ def install_peers(console: Console) -> None:
     with console.status("making .bench-venv, the environment of the peers (once) ..."):
         if not Path(python).exists():
             subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, PEERS], check=True)
-        sync = ["pip", "sync", "--quiet", "--python", python, "--require-hashes", _REQUIREMENTS]
-        subprocess.run([uv, *sync], check=True)
+        sync = ["pip", "sync", "--quiet", "--python", python, "--require-hashes"]
+        subprocess.run([uv, *sync, str(_REQUIREMENTS)], check=True)
     stamp.write_text(pins)
 
 
@@ -120,9 +121,10 @@ async def _fill(stand: Stand, topic: str, records: int) -> int:
     """Make an input topic with so many applications; the mean size of a value in bytes."""
     admin = kafka.admin(stand.kafka())
     producer = kafka.producer(stand.kafka())
-    await asyncio.gather(admin.start(), producer.start())
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, _PARTITIONS, 1)])
+    await producer.start()
     try:
-        await admin.create_topics([NewTopic(topic, _PARTITIONS, 1)])
         sent, size_bytes = [], 0
         for out in islice(submitted(topic), records):
             size_bytes += len(out.value or b"")
@@ -145,7 +147,6 @@ async def _run(
         username="admin",
         password=stand.secrets.kafka["admin"],
         topic=topic,
-        partitions=_PARTITIONS,
         group=f"bench-{os.urandom(6).hex()}",
         records=records,
         mode=contender.mode,
@@ -288,4 +289,3 @@ def _section(rates: dict[Contender, list[float]], scale: Scale, size_bytes: int)
 
 def _turns(scale: Scale) -> str:
     return "one turn" if scale.turns == 1 else f"{scale.turns} turns, begun by another each time"
-

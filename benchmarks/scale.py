@@ -22,12 +22,12 @@ class Scale:
 
 FULL = Scale(
     quick=False,
-    turns=4,
+    turns=3,
     records=20_000,
     slow_records=4_000,
     latency_turns=2,
-    latency_s=20.0,
-    intake_turns=4,
+    latency_s=15.0,
+    intake_turns=3,
     intake_s=5.0,
 )
 QUICK = Scale(

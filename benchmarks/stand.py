@@ -5,6 +5,7 @@ The same parts start them as in `casebus up`, with the same settings.
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -12,7 +13,6 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 
 import httpx
@@ -20,8 +20,9 @@ from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 from rich.console import Console
 
+from benchmarks.contenders.rules import city_release
 from catalogue import load_catalogue
-from deploy import topics
+from deploy import topics as topics_of_city
 from deploy.local import plan
 from deploy.local.jars import classpath
 from deploy.local.kafka import Broker
@@ -29,11 +30,10 @@ from deploy.local.ports import choose
 from deploy.local.postgres import Server
 from deploy.local.state import Secrets
 from deploy.local.supervisor import Program, Supervisor
-from deploy.local.up import RULES, is_healthy
-from services.console.releases import release
-from services.router.tables import read_tables
+from deploy.local.up import is_healthy
+from shared.contract import topics
+from shared.contract.wire import encode
 from shared.runtime import kafka, migrations
-from shared.runtime.postgres import connect
 from shared.runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,14 +97,21 @@ class Stand:
 @contextlib.asynccontextmanager
 async def stand(console: Console) -> AsyncIterator[Stand]:
     """Kafka and PostgreSQL with the city's topics, users, tables and rules; removed afterwards."""
+    # It tells of every try while the broker starts.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(prefix="casebus-bench-"))
     try:
         jars = tuple(await asyncio.to_thread(classpath))
         secrets = Secrets.of(folder)
-        ports = choose(plan.PORTS, lambda line: None)
+        # Not the usual ones: another city may be about to take them.
+        ports = choose(dict.fromkeys(plan.PORTS, 0), lambda line: None)
         database = Server(folder / "postgres", ports["postgres"], secrets.postgres["postgres"])
         broker = Broker(
-            folder / "kafka", jars, ports["kafka"], ports["kafka-controller"], secrets.kafka["admin"]
+            folder / "kafka",
+            jars,
+            ports["kafka"],
+            ports["kafka-controller"],
+            secrets.kafka["admin"],
         )
         ended: list[str] = []
 
@@ -120,7 +127,7 @@ async def stand(console: Console) -> AsyncIterator[Stand]:
             yield found
         finally:
             await supervisor.stop(CITY, 6)
-            await supervisor.stop(_STORES, 6)
+            await supervisor.stop(_STORES, 20)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -140,14 +147,20 @@ async def _stores(stand: Stand) -> None:
     await migrations.apply(database.admin_uri, secrets.postgres)
     passwords = {user: word for user, word in secrets.kafka.items() if user != "admin"}
     await asyncio.to_thread(
-        topics.apply, stand.kafka(), load_catalogue(), passwords, topics.Shape()
+        topics_of_city.apply, stand.kafka(), load_catalogue(), passwords, topics_of_city.Shape()
     )
-    ruleset, tables = read_tables(RULES)
-    connection = await connect(database.uri("console", secrets.postgres["console"]))
+    await _release_rules(stand.kafka())
+
+
+async def _release_rules(settings: Settings) -> None:
+    """As the console's relay would, so that a router needs no console beside it."""
+    out = encode(topics.RULES, city_release())
+    producer = kafka.producer(settings)
+    await producer.start()
     try:
-        await release(connection, ruleset, tables, date(2020, 1, 1), ("benchmarks",))
+        await producer.send_and_wait(out.topic, out.value, key=out.key, headers=list(out.headers))
     finally:
-        await connection.close()
+        await producer.stop()
 
 
 async def _kafka_answers(settings: Settings, timeout_s: float) -> None:

@@ -179,6 +179,20 @@ class _NoticeRow:
     provider: str | None = None
     provider_message_id: str | None = None
 
+    @property
+    def order(self) -> tuple[datetime, int]:
+        """What happened first expires first."""
+        return self.notice.expires_at, self.seq
+
+    def holds_back(self, other: "_NoticeRow") -> bool:
+        """An earlier notice of the same case and channel that was not tried yet."""
+        mine, its = self.notice, other.notice
+        return (
+            (mine.case_id, mine.channel) == (its.case_id, its.channel)
+            and self.state in ("created", "sending")
+            and self.order < other.order
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -195,7 +209,7 @@ class FakeNotices:
 
     def __init__(self) -> None:
         self._sequence = count(1)
-        self._receipts: dict[tuple[str, str], list[str]] = {}
+        self._receipts: dict[tuple[str, str], dict[str, datetime]] = {}
         self.recipients: dict[UUID, str] = {}
         self.rows: dict[UUID, _NoticeRow] = {}
         self.told: list[Told] = []
@@ -212,18 +226,16 @@ class FakeNotices:
         now = datetime.now(UTC)
         due = [
             row
-            for row in sorted(self.rows.values(), key=lambda row: row.seq)
+            for row in sorted(self.rows.values(), key=lambda row: row.order)
             if row.state in ("created", "temporary_failure")
             and row.next_try_at <= now
             and row.notice.case_id in self.recipients
+            and not any(earlier.holds_back(row) for earlier in self.rows.values())
         ][:limit]
         for row in due:
             row.state, row.tries = "sending", row.tries + 1
             row.leased_until = now + timedelta(seconds=60)
-        return [
-            Claimed(row.notice, row.seq, row.tries, self.recipients[row.notice.case_id])
-            for row in due
-        ]
+        return [Claimed(row.notice, row.tries, self.recipients[row.notice.case_id]) for row in due]
 
     async def record(
         self,
@@ -254,21 +266,23 @@ class FakeNotices:
     async def receipt(
         self, provider: str, provider_message_id: str, state: str, at: datetime
     ) -> None:
-        states = self._receipts.setdefault((provider, provider_message_id), [])
-        if state not in states:
-            states.append(state)
+        states = self._receipts.setdefault((provider, provider_message_id), {})
+        states.setdefault(state, at)
         self._apply(provider, provider_message_id)
 
     def _apply(self, provider: str, provider_message_id: str) -> None:
         wanted = (provider, provider_message_id)
+        states = self._receipts.get(wanted)
+        if not states:
+            return
+        # Of several, the one that says delivered is believed, else the earliest.
+        state = min(states, key=lambda name: (name != "delivered", states[name]))
         for row in self.rows.values():
-            if (row.provider, row.provider_message_id) != wanted:
-                continue
-            for state in self._receipts.get(wanted, ()):
-                if row.state in ("sending", "sent", "unknown"):
-                    row.state = "delivered" if state == "delivered" else "permanent_failure"
-                    row.reason = "" if state == "delivered" else state
-                    self._tell(row)
+            mine = (row.provider, row.provider_message_id) == wanted
+            if mine and row.state in ("sending", "sent", "unknown"):
+                row.state = "delivered" if state == "delivered" else "permanent_failure"
+                row.reason = "" if state == "delivered" else state
+                self._tell(row)
 
     def _tell(self, row: _NoticeRow) -> None:
         told = Told(row.notice.notice_id, row.state, row.reason, row.provider or "")

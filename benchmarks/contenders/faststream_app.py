@@ -61,9 +61,8 @@ async def main(job: Job) -> None:
     await broker.start()
     await finished.wait()
     # The last handling is acknowledged just after it returns; its commit is one round trip.
-    consumer = subscriber.consumer
-    while not await _all_committed(consumer, job.records):
-        await asyncio.sleep(0.001)
+    while not await _all_committed(subscriber.consumer, job.records):
+        pass
     clock.committed()
     clock.tell(done)
     await broker.stop()

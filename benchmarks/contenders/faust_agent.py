@@ -42,7 +42,7 @@ async def main(job: Job) -> None:
     outputs = {name: app.topic(name, key_type=bytes, value_type=bytes) for name in job.outputs}
     done, finished = 0, asyncio.Event()
 
-    @app.agent(app.topic(job.topic, key_type=bytes, value_type=bytes))
+    @app.agent(app.topic(job.topic, key_type=bytes, value_type=bytes))  # type: ignore[untyped-decorator]
     async def forward(stream: Any) -> None:
         nonlocal done
         async for event in stream.events():

@@ -26,7 +26,6 @@ class Job(BaseModel):
     username: str
     password: str
     topic: str
-    partitions: int
     group: str
     records: int
     mode: str

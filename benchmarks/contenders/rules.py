@@ -1,4 +1,4 @@
-"""The city's own rule set, read without a broker, for those that have no stream of releases."""
+"""The city's own rule set, for those that have no stream of releases, and to fill that stream."""
 
 import csv
 from datetime import UTC, date, datetime
@@ -12,9 +12,13 @@ _TABLE = Path(__file__).resolve().parents[2] / "catalogue" / "rules" / "lead.csv
 
 
 def city_rules() -> list[RuleSet]:
+    return [rule_set(city_release())]
+
+
+def city_release() -> RulesReleased:
     with _TABLE.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
-    release = RulesReleased(
+    return RulesReleased(
         id=UUID(int=1),
         source="benchmarks",
         time=datetime.now(UTC),
@@ -24,4 +28,3 @@ def city_rules() -> list[RuleSet]:
         approvers=("benchmarks",),
         tables={"lead": rows},
     )
-    return [rule_set(release)]

@@ -1,16 +1,20 @@
 """`casebus rules`: release the tables of a folder to the routers."""
 
 import asyncio
+import csv
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import asyncpg
 import typer
+import yaml
 
 from casebus.running import console_postgres
+from catalogue import load_catalogue
 from services.console.releases import release as put_release
 from services.router.domain import rule_set
 from services.router.tables import read_tables
@@ -19,6 +23,7 @@ from shared.contract.events import RulesReleased
 from shared.runtime.postgres import connect
 
 _CITY = ZoneInfo("Asia/Taipei")
+_BROKEN = (OSError, KeyError, TypeError, ValueError, PermanentError, yaml.YAMLError, csv.Error)
 app = typer.Typer(help="Routing rules.", no_args_is_help=True)
 
 
@@ -35,17 +40,24 @@ def release(
         ruleset, tables = read_tables(folder)
         day = date.fromisoformat(effective_from) if effective_from else datetime.now(_CITY).date()
         _check(ruleset, tables, day)
+    except _BROKEN as error:
+        said = repr(error) if isinstance(error, KeyError | TypeError) else str(error)
+        _end(f"rules in {folder}: {said}")
+    try:
         version, new = asyncio.run(_release(ruleset, tables, day, tuple(approver or ())))
-    except (OSError, KeyError, ValueError, PermanentError) as error:
-        print(f"casebus: rules in {folder}: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    except (OSError, asyncpg.PostgresError) as error:
+        _end(f"the database does not take the rules: {error}")
     state = "released" if new else "was released before; nothing changed"
     print(f"{ruleset} {version}: {len(tables['lead'])} rows, {state}")
 
 
 def _check(ruleset: str, tables: dict[str, Any], day: date) -> None:
-    """Raises PermanentError when the router could not read these tables."""
-    rule_set(
+    """Raises PermanentError when the router could not read these tables, or would send a case
+    to an agency that there is not: its topic does not exist, and everything would wait."""
+    for number, row in enumerate(tables["lead"], start=2):
+        if None in row:
+            raise PermanentError("rules.broken", f"lead, row {number}: more cells than columns")
+    rules = rule_set(
         RulesReleased(
             id=UUID(int=0),
             source="check",
@@ -57,6 +69,11 @@ def _check(ruleset: str, tables: dict[str, Any], day: date) -> None:
             tables=tables,
         )
     )
+    agencies = load_catalogue().agencies
+    for rule in (rule for found in rules.by_service.values() for rule in found):
+        for agency in (rule.lead, *rule.chain):
+            if agency not in agencies:
+                raise PermanentError("rules.broken", f"rule {rule.id}: no agency {agency!r}")
 
 
 async def _release(
@@ -67,3 +84,8 @@ async def _release(
         return await put_release(connection, ruleset, tables, day, approvers)
     finally:
         await connection.close()
+
+
+def _end(message: str) -> NoReturn:
+    print(f"casebus: {message}", file=sys.stderr)
+    raise SystemExit(2)

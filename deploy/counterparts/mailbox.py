@@ -20,9 +20,10 @@ import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from deploy.counterparts.screen import Message, add_routes
-from deploy.counterparts.settings import MailboxSettings, load
+from deploy.counterparts.settings import MailboxSettings
 from shared.runtime.logs import configure
 from shared.runtime.process import run_parts
+from shared.runtime.settings import load
 from shared.runtime.web import new_app, serve
 
 log = structlog.get_logger()

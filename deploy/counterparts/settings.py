@@ -1,14 +1,12 @@
 """The settings of the counterparts. They know no broker: they stand for what is outside."""
 
-import sys
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-S = TypeVar("S", bound="CounterpartSettings")
 
 
 class CounterpartSettings(BaseSettings):
@@ -32,14 +30,3 @@ class PhoneSettings(CounterpartSettings):
     smpp_port: Port
     smpp_system_id: Annotated[str, Field(min_length=1, max_length=15)] = "casebus"
     smpp_password: Annotated[SecretStr, Field(min_length=1, max_length=8)]
-
-
-def load(model: type[S]) -> S:
-    """The settings of this process. Ends it with one clear message when some are missing."""
-    try:
-        return model()
-    except ValidationError as error:
-        for problem in error.errors(include_input=False, include_url=False):
-            name = "CASEBUS_" + "_".join(str(part) for part in problem["loc"]).upper()
-            print(f"casebus: {name}: {problem['msg']}", file=sys.stderr)
-        raise SystemExit(2) from None

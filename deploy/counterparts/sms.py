@@ -25,9 +25,10 @@ import structlog
 from deploy.counterparts.gate import Gate
 from deploy.counterparts.phone import Part, Phone, read_part
 from deploy.counterparts.screen import add_routes
-from deploy.counterparts.settings import PhoneSettings, load
+from deploy.counterparts.settings import PhoneSettings
 from shared.runtime.logs import configure
 from shared.runtime.process import run_parts
+from shared.runtime.settings import load
 from shared.runtime.web import new_app, serve
 
 log = structlog.get_logger()

@@ -22,6 +22,9 @@ from shared.contract.events import (
 )
 from shared.contract.wire import Outgoing, encode
 
+# Of a reason or an item, in characters; and how many items.
+LONGEST_TEXT = 1000
+MOST_ITEMS = 30
 TAKEN = (CaseAssigned, CaseUpdate, ApplicationSupplemented, ApplicationWithdrawn)
 
 Due = Callable[[str, datetime], date]
@@ -88,6 +91,7 @@ async def on_command(
     case_id: UUID, command: Command, command_id: UUID, cases: Cases, now: datetime
 ) -> Change:
     """Carry out a command; what follows is told in the same transaction."""
+    _check_texts(command)
     case = await cases.lock(case_id)
     if case is None:
         raise PermanentError("case.unknown", f"no case {case_id} in the back office")
@@ -117,6 +121,16 @@ async def on_command(
         told.append(encode(topics.CASES, _step_completed(after, command_id, now)))
     await cases.tell(told)
     return change
+
+
+def _check_texts(command: Command) -> None:
+    """They go to every service's tables and to the citizen: what those cannot take stops here."""
+    if len(command.items) > MOST_ITEMS:
+        raise PermanentError("command.items", f"more than {MOST_ITEMS} items")
+    for text in (command.reason, *command.items):
+        if len(text) > LONGEST_TEXT or "\x00" in text:
+            detail = f"a text is longer than {LONGEST_TEXT} characters, or holds a NUL"
+            raise PermanentError("command.text", detail)
 
 
 def _status_changed(

@@ -42,14 +42,8 @@ class Claimed:
     """A notice that this dispatcher holds for a minute."""
 
     notice: Notice
-    seq: int
     tries: int
     sealed: str
-
-    @property
-    def order(self) -> tuple[datetime, int]:
-        """In which order a case's notices go out: as things happened, not as they were heard."""
-        return self.notice.expires_at, self.seq
 
 
 def template_of(event: Event) -> str | None:

@@ -51,9 +51,8 @@ class PostgresOutcomes:
         self._pool = pool
 
     async def claim(self, limit: int) -> list[Claimed]:
-        """Due notices, held by this dispatcher for a minute, the oldest first."""
-        found = await rows(_sql.claim(self._pool, limit=limit))
-        claimed = [
+        """Due notices, held by this dispatcher for a minute: of each case one a channel."""
+        return [
             Claimed(
                 Notice(
                     notice_id=row["notice_id"],
@@ -65,13 +64,11 @@ class PostgresOutcomes:
                     expires_at=row["expires_at"],
                     context=row["context"],
                 ),
-                row["seq"],
                 row["tries"],
                 row["sealed"],
             )
-            for row in found
+            for row in await rows(_sql.claim(self._pool, limit=limit))
         ]
-        return sorted(claimed, key=lambda one: one.order)
 
     async def record(
         self,

@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from itertools import groupby
 from uuid import UUID
 
 import structlog
@@ -86,30 +85,22 @@ class Dispatcher:
     async def _once(self) -> int:
         await self._outcomes.give_up_lost()
         claimed = await self._outcomes.claim(_AT_ONCE)
-        by_case = sorted(claimed, key=lambda one: (one.notice.case_id, *one.order))
-        # One case's messages go out in their order; cases go out side by side.
-        await asyncio.gather(
-            *(
-                self._send_in_order(list(group))
-                for _, group in groupby(by_case, key=lambda one: one.notice.case_id)
-            )
-        )
+        await asyncio.gather(*(self._send(one) for one in claimed))
         if claimed:
             self._ring()
         return len(claimed)
 
-    async def _send_in_order(self, claimed: list[Claimed]) -> None:
-        for one in claimed:
-            await send(
-                one,
-                self._channels,
-                self._messages,
-                self._unseal,
-                self._outcomes,
-                self._settings.track_url,
-                lambda: datetime.now(UTC),
-                random.random,
-            )
+    async def _send(self, claimed: Claimed) -> None:
+        await send(
+            claimed,
+            self._channels,
+            self._messages,
+            self._unseal,
+            self._outcomes,
+            self._settings.track_url,
+            lambda: datetime.now(UTC),
+            random.random,
+        )
 
     async def _unseal(self, case_id: UUID, sealed: str) -> bytes:
         async with self._pool.acquire() as connection:

@@ -16,6 +16,7 @@ from shared.contract import topics
 from shared.contract.errors import PermanentError
 from shared.contract.wire import Outgoing, Record
 from shared.runtime import kafka, metrics
+from shared.runtime.cancellation import raise_if_cancelled
 from shared.runtime.settings import Settings
 
 log = structlog.get_logger()
@@ -108,6 +109,7 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 with contextlib.suppress(Exception):
                     async with asyncio.timeout(3):
                         await producer.stop()
+            raise_if_cancelled()
 
     async def _step(self, partition: TopicPartition, producer: AIOKafkaProducer) -> bool:
         got = await self._consumer.getmany(partition, timeout_ms=200, max_records=self._max_records)

@@ -19,6 +19,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from shared.contract import topics
 from shared.runtime import kafka, metrics
+from shared.runtime.cancellation import raise_if_cancelled
 from shared.runtime.postgres import TRANSIENT, Pool
 from shared.runtime.settings import Settings
 
@@ -100,6 +101,7 @@ class Relay:
             except (KafkaError, *TRANSIENT) as error:
                 metrics.RETRIES.labels(group(self._schema)).inc()
                 log.warning("relay.retry", outbox=self._schema, error=repr(error), in_s=delay_s)
+            raise_if_cancelled()
             if time.monotonic() - began > 30:
                 delay_s = 0.2
             await asyncio.sleep(delay_s)
@@ -111,6 +113,7 @@ class Relay:
             stack.push_async_callback(_stop, producer)
             await producer.start()  # fences and completes what an earlier relay left open
             position = await self._resume()
+            raise_if_cancelled()
             listener = await self._pool.acquire()
             stack.push_async_callback(self._pool.release, listener)
             channel = f"{self._schema}_outbox"

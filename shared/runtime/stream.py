@@ -8,19 +8,22 @@ used in just this form.
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import faust
 import structlog
 from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types.auth import SASLMechanism
+from faust.types.tuples import TP, ack_lock
 from mode.supervisors import CrashingSupervisor
 
 from shared.contract import topics
 from shared.contract.errors import PermanentError, TransientError
-from shared.contract.events import Event
+from shared.contract.events import Event, derived_id
 from shared.contract.wire import Outgoing, Record, decode
 from shared.runtime import kafka, metrics
 from shared.runtime.outbox import Tables
@@ -43,6 +46,10 @@ class Sink:
     `wanted` are the event types that `handle` understands; others are skipped. `handle` runs
     inside the transaction: it changes the service's tables and appends to its outbox, no more.
     `ring` wakes the service's relay after the commit.
+
+    On the topics `commands` somebody outside asks for something, and `handle` gets events of
+    every type from them. What is bad there is refused: it goes to the dead letters and parks
+    nothing, for the case that it names may be another's.
     """
 
     def __init__(
@@ -53,6 +60,7 @@ class Sink:
         wanted: Sequence[type[Event]],
         handle: Handler,
         ring: Callable[[], None],
+        commands: Collection[str] = (),
     ) -> None:
         self._pool = pool
         self._tables = tables
@@ -60,6 +68,8 @@ class Sink:
         self._wanted = wanted
         self._handle = handle
         self._ring = ring
+        self._commands = frozenset(commands)
+        self._known = f"SELECT event_id FROM {tables.schema}.inbox WHERE event_id = ANY($1)"
 
     async def take(self, records: Sequence[Record]) -> None:
         """Returns once every record is handled, parked or known as a repeat; never before."""
@@ -92,21 +102,20 @@ class Sink:
             await self._transaction([record])
         except _AGAIN:
             raise
-        except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, it is parked
+        except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, it is set aside
             code = error.code if isinstance(error, PermanentError) else "handler.failed"
             await self._set_aside(record, code, error)
 
     async def _transaction(self, records: Sequence[Record]) -> None:
         """Inbox, handlers and outbox for `records`, or nothing at all."""
-        decoded = [(record, decode(record, self._wanted)) for record in records]
+        decoded = [(record, self._decode(record)) for record in records]
         events = [(record, event) for record, event in decoded if event is not None]
         if not events:
             return
         async with self._pool.acquire() as connection, connection.transaction():
             waiting = await self._tables.waiting(connection, {r.case_id for r, _ in events})
-            for record in [record for record, _ in events if record.case_id in waiting]:
-                error = "an earlier event of this case is parked"
-                await self._tables.park(connection, record, "case.waiting", error)
+            held = [(record, event) for record, event in events if record.case_id in waiting]
+            await self._hold(connection, held)
             free = [(record, event) for record, event in events if record.case_id not in waiting]
             fresh = await self._tables.first_times(connection, [event.id for _, event in free])
             for record, event in free:
@@ -116,15 +125,60 @@ class Sink:
                 else:
                     metrics.REPEATED.labels(self._group).inc()
 
+    async def _hold(self, connection: Connection, held: Sequence[tuple[Record, Event]]) -> None:
+        """Let these wait behind a parked event of their case, but for those handled before it."""
+        if not held:
+            return
+        ids = [event.id for _, event in held]
+        known: set[UUID] = {r["event_id"] for r in await connection.fetch(self._known, ids)}
+        for record, event in held:
+            if event.id in known:
+                metrics.REPEATED.labels(self._group).inc()
+                continue
+            error = "an earlier event of this case is parked"
+            if record.topic in self._commands:
+                raise PermanentError("case.waiting", error)
+            await self._tables.park(connection, record, "case.waiting", error)
+
+    def _decode(self, record: Record) -> Event | None:
+        if record.topic not in self._commands:
+            return decode(record, self._wanted)
+        event = decode(record)
+        # Who asks chooses the id. It counts within the topic only: it can neither pass for an
+        # event of the city's own, so that this one looks like a repeat, nor for another agency's.
+        return event and event.model_copy(update={"id": derived_id(event.id, record.topic)})
+
     async def _set_aside(self, record: Record, code: str, error: Exception) -> None:
+        stored, refused = _without_nul(record), record.topic in self._commands
         async with self._pool.acquire() as connection, connection.transaction():
-            if not await self._tables.park(connection, record, code, repr(error)):
+            if refused:
+                first = bool(await self._tables.first_times(connection, [_place(record)]))
+            else:
+                first = await self._tables.park(connection, stored, code, repr(error))
+            if not first:
                 return
-            headers = tuple(kafka.dead_letter_headers(record, code, error))
+            headers = tuple(kafka.dead_letter_headers(stored, code, error))
             letter = Outgoing(topics.dead(record.topic), record.key or b"", headers, record.value)
             await self._tables.append(connection, [letter])
         metrics.DEAD.labels(self._group, code).inc()
-        log.error("stream.parked", group=self._group, case_id=record.case_id, code=code)
+        if refused:
+            log.warning("stream.refused", group=self._group, topic=record.topic, code=code)
+        else:
+            log.error("stream.parked", group=self._group, case_id=record.case_id, code=code)
+
+
+def _place(record: Record) -> UUID:
+    """An id for a record that may have none of its own."""
+    return uuid5(NAMESPACE_URL, f"kafka:{record.topic}/{record.partition}/{record.offset}")
+
+
+def _without_nul(record: Record) -> Record:
+    """PostgreSQL's texts hold no NUL, and the case and the headers' names are texts there."""
+    return replace(
+        record,
+        key=None if record.key is None else record.key.replace(b"\0", b"?"),
+        headers=tuple((name.replace("\0", "?"), value) for name, value in record.headers),
+    )
 
 
 # Faust and the driver publish no types.
@@ -140,6 +194,22 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 class _Consumer(driver.Consumer):  # type: ignore[misc]
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """What to commit: behind the last acknowledged, as our one agent goes by the offsets.
+
+        Faust looks for gaps, and never commits past the one that an aborted transaction leaves
+        behind a partition's very first record.
+        """
+        with ack_lock:
+            acked = self._acked[tp]
+            if not acked:
+                return None
+            end = int(max(acked)) + 1
+            acked.clear()
+            self._acked_index[tp].clear()
+            self._gap.pop(tp, None)
+            return end
 
     async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
         # Every transaction leaves a marker, a gap in the offsets. Faust counts the record behind

@@ -190,9 +190,7 @@ async def test_a_transform_that_raises_sets_aside_its_record_alone(route: Route)
     assert _keys(await route.results()) == _keys([one for one in sent if one.key != bad])
     (letter,) = await route.dead()
     (source,) = (one for one in await route.ground.records(route.source) if one.key == bad)
-    _assert_letter(
-        letter, source, "handler.failed", "ZeroDivisionError: a mistake in the rules"
-    )
+    _assert_letter(letter, source, "handler.failed", "ZeroDivisionError: a mistake in the rules")
 
 
 async def test_what_follows_and_is_too_large_for_kafka_is_set_aside(route: Route) -> None:

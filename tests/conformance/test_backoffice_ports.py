@@ -91,7 +91,7 @@ async def test_where_a_case_stands_changes_and_what_was_handed_in_does_not(
     backoffice: Backoffice,
 ) -> None:
     before = case()
-    moved = {
+    moved: dict[str, Any] = {
         "agency": "LO-DA",
         "responsible": "LO-DA",
         "status": "ACCEPTED",
@@ -102,7 +102,7 @@ async def test_where_a_case_stands_changes_and_what_was_handed_in_does_not(
         "assigned_at": NOW + timedelta(hours=1),
         "due_on": date(2027, 1, 1),
     }
-    never = {
+    never: dict[str, Any] = {
         "number": "other",
         "service": "SVC-002",
         "facts": {"district": "中正區"},

@@ -12,6 +12,7 @@ import pytest
 from services.notifier.domain import Claimed, Notice
 from services.notifier.handlers import Ledger, Outcomes
 from services.notifier.store import PostgresLedger, PostgresOutcomes
+from shared.contract.wire import Outgoing
 from shared.runtime.postgres import Pool
 from tests import examples
 from tests.conformance.conftest import Database
@@ -41,8 +42,8 @@ class Notifier:
     end_leases: Callable[[], Awaitable[None]]
 
     async def keep(self, *notices: Notice) -> None:
-        await self.ledger.put_recipient(CASE, SEALED)
         for one in notices:
+            await self.ledger.put_recipient(one.case_id, SEALED)
             await self.ledger.put_notice(one)
 
     async def states(self) -> list[str]:
@@ -85,9 +86,7 @@ def _postgres(pool: Pool, database: Database) -> Notifier:
         for row in rows:
             assert row["topic"] == "notices.events"
             headers = tuple(zip(row["header_names"], row["header_values"], strict=True))
-            event = examples.read_back(
-                examples.Outgoing(row["topic"], row["key"], headers, row["value"])
-            )
+            event = examples.read_back(Outgoing(row["topic"], row["key"], headers, row["value"]))
             found.append((event.notice, event.state, event.reason, event.provider))
         return found
 
@@ -106,6 +105,11 @@ def notifier(request: pytest.FixtureRequest) -> Notifier:
         return _fake()
     database = request.getfixturevalue("clean")
     return _postgres(request.getfixturevalue("pools")["notifier"], database)
+
+
+def elsewhere(**changes: Any) -> Notice:
+    """A notice of another case."""
+    return notice(case_id=uuid4(), **changes)
 
 
 def ids(claimed: list[Claimed]) -> list[Any]:
@@ -165,17 +169,62 @@ async def test_a_notice_whose_citizen_is_not_known_yet_waits(notifier: Notifier)
 async def test_the_oldest_are_claimed_first_and_no_more_than_asked_for(
     notifier: Notifier,
 ) -> None:
-    kept = [notice() for _ in range(5)]
+    kept = [elsewhere() for _ in range(5)]
     await notifier.keep(*kept)
 
     first, rest = await notifier.outcomes.claim(2), await notifier.outcomes.claim(10)
 
-    assert ids(first) + ids(rest) == [one.notice_id for one in kept]
-    assert len(first) == 2
+    assert set(ids(first)) == {one.notice_id for one in kept[:2]}
+    assert set(ids(rest)) == {one.notice_id for one in kept[2:]}
+
+
+async def _in_turn(notifier: Notifier) -> list[Any]:
+    """Claim and send until nothing is left; each round as a set of notices."""
+    rounds: list[set[Any]] = []
+    while claimed := await notifier.outcomes.claim(10):
+        for n, one in enumerate(claimed):
+            message_id = f"{len(rounds)}-{n}"
+            await notifier.outcomes.record(
+                one.notice, "sent", provider="p", provider_message_id=message_id
+            )
+        rounds.append(set(ids(claimed)))
+    return rounds
+
+
+async def test_a_cases_later_notice_waits_until_the_earlier_one_has_been_tried(
+    notifier: Notifier,
+) -> None:
+    first, second, other = notice(), notice(), elsewhere()
+    await notifier.keep(first, second, other)
+
+    assert set(ids(await notifier.outcomes.claim(10))) == {first.notice_id, other.notice_id}
+    assert await notifier.outcomes.claim(10) == []  # the first is still being sent
+    later = datetime.now(UTC) + timedelta(hours=1)
+    await notifier.outcomes.record(first, "temporary_failure", "down", next_try_at=later)
+
+    assert ids(await notifier.outcomes.claim(10)) == [second.notice_id]
+
+
+async def test_one_channel_does_not_wait_for_the_other(notifier: Notifier) -> None:
+    sms, mail = notice(channel="sms"), notice(channel="mail")
+    await notifier.keep(sms, mail)
+
+    assert await _in_turn(notifier) == [{sms.notice_id, mail.notice_id}]
+
+
+async def test_what_happened_first_is_told_first_even_when_it_was_heard_later(
+    notifier: Notifier,
+) -> None:
+    happened = examples.notice().expires_at
+    second = notice(expires_at=happened + timedelta(seconds=1))
+    first = notice(expires_at=happened)
+    await notifier.keep(second, first)
+
+    assert await _in_turn(notifier) == [{first.notice_id}, {second.notice_id}]
 
 
 async def test_of_several_dispatchers_each_notice_is_claimed_by_one(notifier: Notifier) -> None:
-    kept = [notice() for _ in range(40)]
+    kept = [elsewhere() for _ in range(40)]
     await notifier.keep(*kept)
 
     claims = await asyncio.gather(*(notifier.outcomes.claim(10) for _ in range(8)))
@@ -203,7 +252,7 @@ async def test_a_notice_that_came_to_an_end_is_not_claimed_again(
 async def test_after_a_temporary_failure_it_is_tried_again_when_its_time_has_come(
     notifier: Notifier,
 ) -> None:
-    soon, later = notice(), notice()
+    soon, later = elsewhere(), elsewhere()
     await notifier.keep(soon, later)
     await notifier.outcomes.claim(10)
     now = datetime.now(UTC)
@@ -273,6 +322,20 @@ async def test_what_was_delivered_stays_delivered(notifier: Notifier) -> None:
     assert await notifier.states() == ["sent", "delivered"]
 
 
+async def test_of_contrary_receipts_that_came_before_the_answer_delivered_is_believed(
+    notifier: Notifier,
+) -> None:
+    one = notice()
+    await notifier.keep(one)
+    await notifier.outcomes.claim(10)
+    await notifier.outcomes.receipt("p", "m-1", "expired", NOW)
+    await notifier.outcomes.receipt("p", "m-1", "delivered", NOW + timedelta(minutes=1))
+
+    await notifier.outcomes.record(one, "sent", provider="p", provider_message_id="m-1")
+
+    assert await notifier.states() == ["sent", "delivered"]
+
+
 @pytest.mark.parametrize(("provider", "message_id"), [("other", "m-1"), ("p", "M-1"), ("p", "m-")])
 async def test_a_receipt_of_another_message_changes_nothing(
     notifier: Notifier, provider: str, message_id: str
@@ -284,7 +347,7 @@ async def test_a_receipt_of_another_message_changes_nothing(
 
 
 async def test_a_receipt_reaches_its_own_notice_among_many(notifier: Notifier) -> None:
-    one, other = notice(), notice()
+    one, other = elsewhere(), elsewhere()
     await sent(notifier, one, "m-1")
     await sent(notifier, other, "m-2")
 

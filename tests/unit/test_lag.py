@@ -84,7 +84,7 @@ async def _oldest(
     logs: Mapping[TopicPartition, tuple[Mapping[int, int], int]],
     *wanted: tuple[TopicPartition, int],
 ) -> dict[tuple[TopicPartition, int], float]:
-    return await _timestamps(FakeConsumer(logs), set(wanted))  # type: ignore[arg-type]
+    return await _timestamps(FakeConsumer(logs), set(wanted))
 
 
 async def test_the_age_is_that_of_the_first_record_that_is_not_handled() -> None:

@@ -213,7 +213,7 @@ class Dispatch:
         """One try; the notice's row after it."""
         await self.notices.put_notice(self.notice)
         await send(
-            Claimed(self.notice, 1, tries, "c2VhbGVk"),
+            Claimed(self.notice, tries, "c2VhbGVk"),
             {self.notice.channel: self.channel},
             self._messages,
             self._unseal,

@@ -9,10 +9,16 @@ VALUES (:notice_id, :cause, :case_id, :number, :channel, :template, :context, :e
 ON CONFLICT (notice_id) DO NOTHING;
 
 -- name: claim
--- Due notices, leased to one dispatcher; what happened first expires first and goes first.
+-- Due notices, leased to one dispatcher; what happened first expires first and goes first. A
+-- case's later notice waits until the earlier one of its channel has been tried.
 WITH due AS (
     SELECT n.notice_id FROM notifier.notices n JOIN notifier.recipients r USING (case_id)
     WHERE n.state IN ('created', 'temporary_failure') AND n.next_try_at <= now()
+        AND NOT EXISTS (
+            SELECT FROM notifier.notices e
+            WHERE e.case_id = n.case_id AND e.channel = n.channel
+                AND e.state IN ('created', 'sending')
+                AND (e.expires_at, e.seq) < (n.expires_at, n.seq))
     ORDER BY n.expires_at, n.seq LIMIT :limit FOR UPDATE OF n SKIP LOCKED
 )
 UPDATE notifier.notices n
@@ -20,7 +26,7 @@ SET state = 'sending', tries = n.tries + 1, leased_until = now() + interval '60 
     changed_at = now()
 FROM due, notifier.recipients r
 WHERE n.notice_id = due.notice_id AND r.case_id = n.case_id
-RETURNING n.notice_id, n.seq, n.cause, n.case_id, n.number, n.channel, n.template, n.context,
+RETURNING n.notice_id, n.cause, n.case_id, n.number, n.channel, n.template, n.context,
     n.tries, n.expires_at, r.sealed;
 
 -- name: lost_leases
@@ -45,13 +51,18 @@ VALUES (:provider, :provider_message_id, :state, :at)
 ON CONFLICT DO NOTHING RETURNING true AS first;
 
 -- name: apply_receipts
--- Notices that a receipt speaks of, moved forward only: delivered is the end.
+-- Notices that a receipt speaks of, moved forward only: delivered is the end. Of several
+-- receipts for one message, the one that says delivered is believed.
 UPDATE notifier.notices n
 SET state = CASE r.state WHEN 'delivered' THEN 'delivered' ELSE 'permanent_failure' END,
     reason = CASE r.state WHEN 'delivered' THEN '' ELSE r.state END, changed_at = now()
-FROM notifier.receipts r
+FROM (
+    SELECT DISTINCT ON (provider, provider_message_id) provider, provider_message_id, state
+    FROM notifier.receipts
+    WHERE provider = :provider AND provider_message_id = :provider_message_id
+    ORDER BY provider, provider_message_id, state <> 'delivered', at
+) r
 WHERE r.provider = n.provider AND r.provider_message_id = n.provider_message_id
-    AND n.provider = :provider AND n.provider_message_id = :provider_message_id
     AND n.state IN ('sending', 'sent', 'unknown')
 RETURNING n.notice_id, n.cause, n.case_id, n.number, n.channel, n.template, n.state, n.reason,
     n.provider;
