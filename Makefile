@@ -50,6 +50,7 @@ lock: .venv/.ready ## Write the requirement files anew, with hashes
 	@$(LOCK) pyproject.toml requirements/build.in -o requirements/service.txt
 	@$(LOCK) -c requirements/service.txt requirements/demo.in -o requirements/demo.txt
 	@$(LOCK) requirements/uv.in -o requirements/uv.txt
+	@$(LOCK) benchmarks/requirements.in -o benchmarks/requirements.txt
 
 bench: .venv/.ready ## Measure, side by side with peers; writes docs/performance.md
 	@$(BIN)/python -m benchmarks.all

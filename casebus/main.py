@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -44,7 +45,7 @@ def run(
     unknown = set(parts) - set(main_module.PARTS)
     if unknown:
         _fail(f"{service} has no part {', '.join(unknown)}; it has {', '.join(main_module.PARTS)}")
-    configure(service)
+    configure(service, os.environ.get("CASEBUS_LOG_LEVEL", "info"))
     uvloop.run(main_module.run(parts))
 
 

@@ -147,9 +147,9 @@ async def _start(
 async def _stop(supervisor: Supervisor, running: Running) -> None:
     """First who makes work, then who does it, then what they stand on: within 10 s in all."""
     stores = ("kafka", "postgres")
-    await supervisor.stop(["traffic"], 1)
+    await supervisor.stop(["traffic"], 0.5)
     await supervisor.stop([name for name in running.pids if name not in stores], 4)
-    await supervisor.stop(stores, 4)
+    await supervisor.stop(stores, 5)
 
 
 async def _release_rules(console_uri: str) -> None:

@@ -171,7 +171,7 @@ class NoticeStateChanged(Event):
 
 
 class RulesReleased(BaseModel):
-    """A whole rule set, on the compacted topic rules.releases under the key of its id."""
+    """A whole rule set, on the compacted topic rules.releases under the key ruleset:version."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     type: ClassVar[str] = "rules.released.v1"

@@ -53,7 +53,7 @@ class Record:
 
 
 def encode(topic: str, event: Event | RulesReleased, traceparent: str | None = None) -> Outgoing:
-    subject = event.ruleset if isinstance(event, RulesReleased) else str(event.case_id)
+    subject = release_key(event) if isinstance(event, RulesReleased) else str(event.case_id)
     headers = [
         ("ce_specversion", b"1.0"),
         ("ce_id", str(event.id).encode()),
@@ -67,6 +67,11 @@ def encode(topic: str, event: Event | RulesReleased, traceparent: str | None = N
         headers.append(("traceparent", traceparent.encode()))
     body = event.model_dump_json(exclude=_ATTRIBUTES).encode()
     return Outgoing(topic, subject.encode(), tuple(headers), body)
+
+
+def release_key(release: RulesReleased) -> str:
+    """Each version has its own key: compaction must not take those that old cases need."""
+    return f"{release.ruleset}:{release.version}"
 
 
 def type_of(record: Record) -> str:

@@ -9,10 +9,14 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.producer import sender
 
 from shared.contract.wire import Record
 from shared.runtime.settings import Settings
 
+# After a commit the broker refuses the next transaction until its markers are written, a few
+# milliseconds; aiokafka then waits a fixed 20 ms, and has no setting for it.
+_NEXT_TRANSACTION_S = 0.002
 SESSION_TIMEOUT_MS = 10_000
 HEARTBEAT_MS = 3_000
 # A dead producer's open transaction holds back every read_committed reader this long at most.
@@ -54,6 +58,7 @@ def consumer(settings: Settings, *topics: str, group: str | None = None) -> AIOK
 
 def producer(settings: Settings, *, transactional_id: str | None = None) -> AIOKafkaProducer:
     """An idempotent producer, acknowledged by all in-sync replicas."""
+    sender.BACKOFF_OVERRIDE = _NEXT_TRANSACTION_S
     return AIOKafkaProducer(
         acks="all",
         enable_idempotence=True,

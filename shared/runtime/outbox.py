@@ -53,7 +53,8 @@ class Tables:
 
     async def park(self, connection: Connection, record: Record, code: str, error: str) -> bool:
         """Set `record` aside. False when it was set aside before (a repeat)."""
-        names = [name for name, _ in record.headers]
+        # A text column takes no NUL, and anybody may write one into a header's name.
+        names = [name.replace("\x00", "\ufffd") for name, _ in record.headers]
         values = [value for _, value in record.headers]
         return bool(
             await connection.fetchval(

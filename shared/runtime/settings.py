@@ -4,7 +4,7 @@ import sys
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -63,4 +63,7 @@ def load(model: type[S]) -> S:
             "or start everything on this machine with `casebus up`",
             file=sys.stderr,
         )
+        raise SystemExit(2) from None
+    except SettingsError as error:
+        print(f"casebus: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -77,11 +77,11 @@ def test_every_event_is_read_as_it_was_written(event: Event) -> None:
     assert type(read) is type(event)
 
 
-def test_a_release_of_rules_is_read_as_it_was_written_and_keyed_by_its_rule_set() -> None:
+def test_a_release_of_rules_is_read_as_it_was_written_and_keyed_by_its_version() -> None:
     release = examples.release([examples.rule_row()])
     out = encode("rules.releases", release)
 
-    assert out.key == b"lead"
+    assert out.key == b"lead:v1"
     assert decode_release(examples.record(out)) == release
 
 
