@@ -75,8 +75,6 @@ share.coordinator.state.topic.min.isr=$min_insync
 offsets.retention.minutes=527040
 # An open transaction holds back every reader; no client may ask for more than a minute of it.
 transaction.max.timeout.ms=60000
-# How soon a dead producer's open transaction is ended, once its time-out is over.
-transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 EOF
 
 if [[ $security == SASL_SSL ]]; then

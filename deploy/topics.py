@@ -46,6 +46,9 @@ class Shape:
     def settings_of(self, spec: TopicSpec) -> dict[str, str]:
         """Nothing of a case's history expires: decisions are replayed from it."""
         found = {"min.insync.replicas": str(max(1, self.replication - 1))}
+        if spec.name.endswith(".dead"):
+            # A letter is a whole record with the reasons added: the largest must fit.
+            found["max.message.bytes"] = str(kafka.LARGEST_BYTES)
         if spec.compacted:
             return found | {"cleanup.policy": "compact"}
         return found | {"cleanup.policy": "delete", "retention.ms": "-1"}

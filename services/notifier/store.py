@@ -80,6 +80,8 @@ class PostgresOutcomes:
         next_try_at: datetime | None = None,
     ) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
+            if provider_message_id is not None:
+                await _meet(connection, provider or "", provider_message_id)
             row = await _sql.set_state(
                 connection,
                 notice_id=notice.notice_id,
@@ -105,6 +107,7 @@ class PostgresOutcomes:
     ) -> None:
         """Take a receipt; one that came before changes nothing."""
         async with self._pool.acquire() as connection, connection.transaction():
+            await _meet(connection, provider, provider_message_id)
             await _sql.put_receipt(
                 connection,
                 provider=provider,
@@ -141,3 +144,12 @@ class PostgresOutcomes:
             reason=reason,
         )
         await TABLES.append(connection, [encode(topics.NOTICES, event)])
+
+
+async def _meet(connection: Connection, provider: str, provider_message_id: str) -> None:
+    """One after the other: else a notice and its receipt, both not yet committed, would miss
+    each other, and the notice would stay `sent` for ever."""
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
+        f"{provider}:{provider_message_id}",
+    )

@@ -21,6 +21,8 @@ SESSION_TIMEOUT_MS = 10_000
 HEARTBEAT_MS = 3_000
 # A dead producer's open transaction holds back every read_committed reader this long at most.
 TRANSACTION_TIMEOUT_MS = 12_000
+# Of a dead letter; other topics keep the broker's own limit of about 1 MiB.
+LARGEST_BYTES = 2 * 1024 * 1024
 # An idempotent send never gives up by itself; past this its producer is thrown away.
 SEND_TIMEOUT_S = 15.0
 
@@ -66,6 +68,7 @@ def producer(settings: Settings, *, transactional_id: str | None = None) -> AIOK
         transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
         linger_ms=2,
         max_batch_size=256 * 1024,
+        max_request_size=LARGEST_BYTES,
         **connection(settings),
     )
 

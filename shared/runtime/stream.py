@@ -198,8 +198,10 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
     def _new_offset(self, tp: TP) -> int | None:
         """What to commit: behind the last acknowledged, as our one agent goes by the offsets.
 
-        Faust looks for gaps, and never commits past the one that an aborted transaction leaves
-        behind a partition's very first record.
+        Every transaction leaves a marker, a gap in the offsets. Faust counts the record behind a
+        gap into it, meets that offset twice, and then commits one transaction at each commit
+        interval only; and it never passes the gap that an aborted transaction leaves behind a
+        partition's very first record.
         """
         with ack_lock:
             acked = self._acked[tp]
@@ -210,12 +212,6 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
             self._acked_index[tp].clear()
             self._gap.pop(tp, None)
             return end
-
-    async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
-        # Every transaction leaves a marker, a gap in the offsets. Faust counts the record behind
-        # the gap into it, meets that offset twice, and then commits one transaction at each
-        # commit interval only: handled at once, committed minutes later.
-        await super()._add_gap(tp, offset_from, offset_to - 1)
 
 
 # Faust names the loggers of subclasses after this module; their talk belongs under its own name.

@@ -107,7 +107,7 @@ async def _broker_answers(city: City) -> None:
         except KafkaError:
             return False
 
-    await eventually(answers)
+    await eventually(answers, within_s=_QUIET_WITHIN_S)
 
 
 async def _routed(city: City) -> int:

@@ -7,8 +7,6 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
-import pytest
-
 from services.intake.identity import case_number
 from shared.contract import topics
 from shared.contract.events import (
