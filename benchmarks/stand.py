@@ -79,7 +79,7 @@ class Stand:
         deadline = time.monotonic() + _READY_S
         async with httpx.AsyncClient(timeout=2) as client:
             for name in names:
-                while not await is_healthy(client, self.ports[name]):
+                while not await is_healthy(client, plan.health(self.ports)[name]):
                     if time.monotonic() > deadline:
                         log = self.supervisor.log_of(name).read_text()[-2000:]
                         raise StandError(f"{name} does not become ready: {log}")

@@ -25,7 +25,7 @@ from deploy.local.jars import JarError
 from deploy.local.kafka import FormatError
 from deploy.local.postgres import InitError
 from deploy.local.state import AlreadyRunningError, Running, data_folder, read_running
-from deploy.local.up import StartError, Wishes
+from deploy.local.up import StartError, Wishes, is_healthy
 from deploy.local.up import up as start_all
 from shared.runtime import kafka, migrations
 from shared.runtime.settings import Settings, load
@@ -98,21 +98,10 @@ def doctor(
 async def _examine(found: Running, system: System) -> dict[str, bool]:
     """What answers as it should, by name."""
     parts = {"kafka": await _kafka_answers(system), "postgres": await _postgres_answers(system)}
-    ports = {name: url.rsplit(":", 1)[1] for name, url in found.urls.items()}
     async with httpx.AsyncClient(timeout=3) as client:
-        for name, port in ports.items():
-            parts[name] = await _healthy(client, f"http://127.0.0.1:{port}/health")
-    # Those without a page: their processes must be there.
-    for name in ("router", "notifier"):
-        parts[name] = name in found.pids
+        for name, url in found.health.items():
+            parts[name] = await is_healthy(client, url)
     return parts
-
-
-async def _healthy(client: httpx.AsyncClient, url: str) -> bool:
-    try:
-        return (await client.get(url)).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 async def _kafka_answers(system: System) -> bool:

@@ -33,6 +33,13 @@ def urls(ports: Mapping[str, int]) -> dict[str, str]:
     return {name: f"http://127.0.0.1:{ports[name]}" for name in PAGES}
 
 
+def health(ports: Mapping[str, int]) -> dict[str, str]:
+    """Where each process says whether it is ready."""
+    return {
+        name: f"http://127.0.0.1:{ports[name]}/health" for name in (*SERVICES, "mailbox", "sms")
+    }
+
+
 def programs(
     ports: Mapping[str, int], secrets: Secrets, database: Server, folder: Path
 ) -> Iterator[Program]:

@@ -26,12 +26,16 @@ def data_folder() -> Path:
 
 @dataclass(slots=True)
 class Running:
-    """What runs: the launcher's own process id, those of its children, and every address."""
+    """What runs: the launcher's own process id, those of its children, and every address.
+
+    `urls` are the pages, `health` where each process says whether it is ready.
+    """
 
     pid: int
     kafka: str
     postgres_port: int
     urls: dict[str, str]
+    health: dict[str, str]
     pids: dict[str, int] = field(default_factory=dict)
 
 

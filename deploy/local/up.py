@@ -66,7 +66,11 @@ async def up(wishes: Wishes, console: Console) -> None:
         jars = tuple(await asyncio.to_thread(_jars, console))
         ports = choose(plan.PORTS, lambda line: console.print(f"[yellow]{line}[/yellow]"))
         running = Running(
-            os.getpid(), f"127.0.0.1:{ports['kafka']}", ports["postgres"], plan.urls(ports)
+            os.getpid(),
+            f"127.0.0.1:{ports['kafka']}",
+            ports["postgres"],
+            plan.urls(ports),
+            plan.health(ports),
         )
 
         def changed(pids: dict[str, int]) -> None:
@@ -183,23 +187,21 @@ async def _kafka_answers(settings: Settings, timeout_s: float) -> None:
 
 
 async def _healthy(supervisor: Supervisor, ports: dict[str, int]) -> None:
-    names = [*plan.SERVICES, "mailbox", "sms"]
     async with httpx.AsyncClient(timeout=2) as client:
-        for name in names:
+        for name, url in plan.health(ports).items():
             deadline = time.monotonic() + _READY_S
-            while not await is_healthy(client, ports[name]):
+            while not await is_healthy(client, url):
                 if time.monotonic() > deadline:
                     log = supervisor.log_of(name)
                     raise StartError(f"{name} does not become ready; its log is {log}")
                 await asyncio.sleep(0.2)
 
 
-async def is_healthy(client: httpx.AsyncClient, port: int) -> bool:
+async def is_healthy(client: httpx.AsyncClient, url: str) -> bool:
     try:
-        answer = await client.get(f"http://127.0.0.1:{port}/health")
+        return (await client.get(url)).status_code == 200
     except httpx.HTTPError:
         return False
-    return answer.status_code == 200
 
 
 def _jars(console: Console) -> list[Path]:

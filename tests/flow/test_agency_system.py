@@ -235,7 +235,12 @@ async def test_a_case_that_is_parked_takes_no_command(city: City) -> None:
     case_id, number = uuid4(), case_number(examples.NOW.date(), uuid4().int % 10**7)
     topic = topics.agency_cases(AGENCY)
     assigned = examples.event(
-        CaseAssigned, case_id=case_id, number=number, service="SVC-999", agency=AGENCY
+        CaseAssigned,
+        case_id=case_id,
+        cause=uuid4(),
+        number=number,
+        service="SVC-999",
+        agency=AGENCY,
     )
     # No such service: the back office cannot say when it is due.
     (offset,) = await write(city.kafka("admin"), encode(topic, assigned))

@@ -314,7 +314,7 @@ def sound(topic: str) -> Outgoing:
         topic, CaseAssigned
     )
     number = case_number(datetime(2020, 1, 1, tzinfo=UTC).date(), uuid4().int % 10**7)
-    changes = {"agency": QUIET} if model is CaseAssigned else {}
+    changes = {"agency": QUIET, "cause": uuid4()} if model is CaseAssigned else {}
     return encode(topic, examples.event(model, case_id=uuid4(), number=number, **changes))
 
 
