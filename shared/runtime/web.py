@@ -126,6 +126,11 @@ def new_app(title: str, check: Check) -> FastAPI:
         ready = all(parts.values())
         return JSONResponse({"ready": ready, "parts": parts}, 200 if ready else 503)
 
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon() -> Response:
+        """None: a browser asks for one on its own, and would complain that it is missing."""
+        return Response(status_code=204, headers={"Cache-Control": "max-age=86400"})
+
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
