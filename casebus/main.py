@@ -8,6 +8,8 @@ import sys
 from typing import Annotated
 
 import typer
+from aiokafka.errors import KafkaError
+from asyncpg import PostgresError
 
 from casebus.commands import agency, audit, cases, lag, local, rules, traffic
 from deploy.compose_env import compose_env
@@ -75,4 +77,8 @@ app.command("compose-env")(compose_env)
 def main() -> None:
     # Commands say themselves what does not answer; `run` sends logs where they belong.
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
-    app()
+    try:
+        app()
+    except (KafkaError, OSError, PostgresError) as error:
+        print(f"casebus: a part of the city does not answer: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

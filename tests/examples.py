@@ -28,7 +28,7 @@ from shared.contract.wire import Outgoing, Record, decode, encode
 
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 CASE = UUID("11111111-2222-4333-8444-555555555555")
-NUMBER = "20261124-0000123-5"
+NUMBER = "20261124-0000123-9"
 DECISION = Decision(outcome="rule", ruleset="lead", version="v1", rule="SVC-1", facts={})
 
 _ENVELOPE = {"source": "test", "time": NOW, "case_id": CASE, "number": NUMBER}

@@ -76,9 +76,9 @@ def hold(folder: Path) -> IO[str]:
     return lock
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Secrets:
-    """Made once for a data folder, at random; readable by its owner only.
+    """Made once for a data folder, at random; readable by its owner only; never printed.
 
     `kafka` by user, `postgres` by role; `agencies` is what agencies' passwords derive from.
     """

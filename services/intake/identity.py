@@ -147,7 +147,7 @@ def address_line(text: str) -> str:
 
 
 def case_number(day: date, sequence: int) -> str:
-    """Such as 20261124-0000123-5: day, running number, check digit (Damm)."""
+    """Such as 20261124-0000123-9: day, running number, check digit (Damm)."""
     digits = f"{day:%Y%m%d}{sequence:07d}"
     return f"{digits[:8]}-{digits[8:]}-{damm.calc_check_digit(digits)}"
 
@@ -159,8 +159,8 @@ def parse_case_number(text: str) -> str:
     if match is None:
         raise InvalidValue(
             "number.form",
-            "a case number looks like 20261124-0000123-5",
-            "案件編號的格式例如 20261124-0000123-5",
+            "a case number looks like 20261124-0000123-9",
+            "案件編號的格式例如 20261124-0000123-9",
         )
     if not damm.is_valid(digits):
         raise InvalidValue(

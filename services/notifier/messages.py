@@ -44,7 +44,7 @@ _ALLOWED = (
     nodes.Filter,
 )
 _SAMPLE = {
-    "number": "20261124-0000123-5",
+    "number": "20261124-0000123-9",
     "service_name": "臺北市育兒津貼",
     "agency_name": "大安區公所",
     "reason": "缺少文件",

@@ -160,6 +160,8 @@ async def serve(app: FastAPI, host: str, port: int) -> None:
         port=port,
         log_config=None,
         access_log=False,
+        # Longer than a proxy before us keeps its connections: who closes first loses a request.
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=3,
         lifespan="off",
         server_header=False,

@@ -9,15 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
+from playwright.async_api import Browser, Page, async_playwright
 
 from tests.city import City, application, eventually
-
-try:
-    from playwright.async_api import Browser, Page, async_playwright
-except ModuleNotFoundError:
-    if "CASEBUS_CI" in os.environ:
-        raise
-    collect_ignore_glob = ["test_*"]
 
 _CHROMIUM = Path("/usr/bin/chromium")
 _FONT = Path("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc")
@@ -28,7 +22,7 @@ SCRIPT = "<script>document.title = 'run'</script>"
 class Watched:
     """A page, and all that went wrong or elsewhere while it was open."""
 
-    page: "Page"
+    page: Page
     host: str
     complaints: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
@@ -79,7 +73,7 @@ def _installed() -> None:
 
 
 @pytest_asyncio.fixture(scope="session")
-async def browser(_installed: None) -> "AsyncIterator[Browser]":
+async def browser(_installed: None) -> AsyncIterator[Browser]:
     async with async_playwright() as driver:
         found = await driver.chromium.launch(
             executable_path=_CHROMIUM,

@@ -26,7 +26,7 @@ from shared.runtime.web import new_app
 from tests.channels.deadline import until
 
 CITIZEN = "+886912345678"
-LONG = "【臺北市政府】您的案件 20261124-0000123-5 已受理😀。" * 5
+LONG = "【臺北市政府】您的案件 20261124-0000123-9 已受理😀。" * 5
 
 
 def outgoing(text: str = "案件已受理", to: str = CITIZEN) -> Outgoing:
@@ -279,7 +279,7 @@ async def test_receipts_outlive_a_restart_of_the_smsc(tmp_path: Path) -> None:
 
 async def test_the_page_and_the_json_show_what_arrived(smsc: Smsc, phone: Phone) -> None:
     async with bound(smsc.port) as channel:
-        await channel.send(outgoing("案件 20261124-0000123-5 <b>已受理</b>"))
+        await channel.send(outgoing("案件 20261124-0000123-9 <b>已受理</b>"))
         await channel.send(outgoing("another"))
 
     async def ready() -> dict[str, bool]:
@@ -288,7 +288,7 @@ async def test_the_page_and_the_json_show_what_arrived(smsc: Smsc, phone: Phone)
     app = new_app("phone", ready)
     add_routes(app, "phone", phone.all)
     client = AsyncClient(transport=ASGITransport(app), base_url="http://test")
-    (found,) = (await client.get("/api/messages", params={"number": "20261124-0000123-5"})).json()
+    (found,) = (await client.get("/api/messages", params={"number": "20261124-0000123-9"})).json()
     assert set(found) == {"id", "to", "text", "parts", "at"}
     assert (found["to"], found["parts"]) == (CITIZEN, 1)
     page = await client.get("/")

@@ -19,7 +19,7 @@ from shared.contract.events import (
 )
 
 CONTEXT = {
-    "number": "20261124-0000123-5",
+    "number": "20261124-0000123-9",
     "service_name": "臺北市育兒津貼",
     "agency_name": "大安區公所",
     "reason": "王小明的存摺影本不清楚",
