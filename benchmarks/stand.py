@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 from rich.console import Console
 
@@ -30,7 +29,7 @@ from deploy.local.ports import choose
 from deploy.local.postgres import Server
 from deploy.local.state import Secrets
 from deploy.local.supervisor import Program, Supervisor
-from deploy.local.up import is_healthy
+from deploy.local.up import is_healthy, kafka_answers
 from shared.contract import topics
 from shared.contract.wire import encode
 from shared.runtime import kafka, migrations
@@ -143,7 +142,7 @@ async def _stores(stand: Stand) -> None:
     )
     stand.supervisor.start(Program("kafka", stand.broker.command(), environment))
     await database.wait(30)
-    await _kafka_answers(stand.kafka(), 60)
+    await kafka_answers(stand.kafka(), 60)
     await migrations.apply(database.admin_uri, secrets.postgres)
     passwords = {user: word for user, word in secrets.kafka.items() if user != "admin"}
     await asyncio.to_thread(
@@ -161,16 +160,3 @@ async def _release_rules(settings: Settings) -> None:
         await producer.send_and_wait(out.topic, out.value, key=out.key, headers=list(out.headers))
     finally:
         await producer.stop()
-
-
-async def _kafka_answers(settings: Settings, timeout_s: float) -> None:
-    async with asyncio.timeout(timeout_s):
-        while True:
-            admin = kafka.admin(settings)
-            try:
-                await admin.start()
-                return
-            except KafkaError:
-                await asyncio.sleep(0.2)
-            finally:
-                await admin.close()

@@ -34,7 +34,7 @@ def running() -> System:
             name: os.environ.get(f"CASEBUS_{name.upper()}_URL", "")
             for name in ("intake", "backoffice", "console")
         }
-        return System(load(Settings), _required("CASEBUS_POSTGRES"), urls)
+        return System(load(Settings), required("CASEBUS_POSTGRES"), urls)
     found, secrets = _local()
     return System(
         _kafka(found, OPERATOR, secrets.kafka[OPERATOR]),
@@ -46,7 +46,7 @@ def running() -> System:
 def as_agency(code: str) -> Settings:
     """Kafka, as an agency's own system signs in to it."""
     if "CASEBUS_KAFKA" in os.environ:
-        secret = _required("CASEBUS_AGENCIES_SECRET")
+        secret = required("CASEBUS_AGENCIES_SECRET")
         return load(Settings).model_copy(
             update={
                 "kafka_username": agency_user(code),
@@ -60,7 +60,7 @@ def as_agency(code: str) -> Settings:
 def clerk_secret() -> str:
     """What the tokens of clerks are signed with."""
     if "CASEBUS_KAFKA" in os.environ:
-        return _required("CASEBUS_CLERK_SECRET")
+        return required("CASEBUS_CLERK_SECRET")
     return _local()[1].clerk
 
 
@@ -76,7 +76,7 @@ def _local() -> tuple[Running, Secrets]:
     folder = data_folder()
     found = read_running(folder)
     if found is None:
-        _end(
+        end(
             f"nothing runs from {folder}; start it with `casebus up`, "
             "or go to the folder where it was started"
         )
@@ -96,12 +96,14 @@ def _kafka(found: Running, user: str, password: str) -> Settings:
     )
 
 
-def _required(name: str) -> str:
+def required(name: str) -> str:
+    """A variable of the environment; the command ends with a clear message when it is not set."""
     if name not in os.environ:
-        _end(f"{name} is not set; docs/operations.md says what it is")
+        end(f"{name} is not set; docs/operations.md says what it is")
     return os.environ[name]
 
 
-def _end(message: str) -> NoReturn:
+def end(message: str) -> NoReturn:
+    """The command cannot go on: one sentence, status 2."""
     print(f"casebus: {message}", file=sys.stderr)
     raise SystemExit(2)

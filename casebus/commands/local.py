@@ -4,9 +4,8 @@ import asyncio
 import json
 import os
 import signal
-import sys
 import time
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import asyncpg
 import httpx
@@ -16,7 +15,7 @@ from kafka.errors import KafkaError as AdminKafkaError
 from rich.console import Console
 from rich.table import Table
 
-from casebus.running import System, running
+from casebus.running import System, end, required, running
 from catalogue import load_catalogue
 from deploy import topics as topics_of_city
 from deploy.access import SERVICE_USERS, passwords_needed
@@ -45,11 +44,11 @@ def up(
     try:
         asyncio.run(start_all(Wishes(folder, fresh, rate), Console()))
     except AlreadyRunningError:
-        _end(f"the city runs already from {folder}; `casebus down` ends it")
+        end(f"the city runs already from {folder}; `casebus down` ends it")
     except (StartError, JarError, FormatError, InitError, migrations.MigrationError) as error:
-        _end(str(error))
+        end(str(error))
     except (topics_of_city.ApplyError, AdminKafkaError, asyncpg.PostgresError) as error:
-        _end(f"{error}; the logs are in {folder / 'logs'}")
+        end(f"{error}; the logs are in {folder / 'logs'}")
 
 
 def down() -> None:
@@ -63,7 +62,7 @@ def down() -> None:
     deadline = time.monotonic() + _DOWN_S
     while read_running(folder) is not None:
         if time.monotonic() > deadline:
-            _end(f"process {found.pid} did not end within {_DOWN_S} s")
+            end(f"process {found.pid} did not end within {_DOWN_S} s")
         time.sleep(0.1)
     print("stopped")
 
@@ -140,14 +139,14 @@ def migrate() -> None:
 
     On one machine `casebus up` has done it already.
     """
-    uri = _required("CASEBUS_POSTGRES_ADMIN")
+    uri = required("CASEBUS_POSTGRES_ADMIN")
     passwords = {
-        role: _required(f"CASEBUS_POSTGRES_PASSWORD_{role.upper()}") for role in migrations.ROLES
+        role: required(f"CASEBUS_POSTGRES_PASSWORD_{role.upper()}") for role in migrations.ROLES
     }
     try:
         applied = asyncio.run(migrations.apply(uri, passwords))
     except (migrations.MigrationError, OSError, asyncpg.PostgresError) as error:
-        _end(f"migrate: {error}")
+        end(f"migrate: {error}")
     print("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
 
 
@@ -162,27 +161,14 @@ def topics_apply(
     CASEBUS_AGENCIES_SECRET is set. On one machine `casebus up` has done it already.
     """
     catalogue = load_catalogue()
-    passwords = {
-        user: _required(f"CASEBUS_KAFKA_PASSWORD_{user.upper()}") for user in SERVICE_USERS
-    }
+    passwords = {user: required(f"CASEBUS_KAFKA_PASSWORD_{user.upper()}") for user in SERVICE_USERS}
     if secret := os.environ.get("CASEBUS_AGENCIES_SECRET"):
         passwords |= passwords_needed(list(catalogue.agencies), secret)
     shape = topics_of_city.Shape(partitions, replication)
     try:
         applied = topics_of_city.apply(load(Settings), catalogue, passwords, shape)
     except (topics_of_city.ApplyError, AdminKafkaError) as error:
-        _end(f"topics apply: {error}")
+        end(f"topics apply: {error}")
     print(f"{len(applied.created)} topics created")
     for name in applied.other_shape:
         print(f"{name} has another number of partitions; left as it is, its keys would move")
-
-
-def _required(name: str) -> str:
-    if name not in os.environ:
-        _end(f"{name} is not set; docs/operations.md says what it is")
-    return os.environ[name]
-
-
-def _end(message: str) -> NoReturn:
-    print(f"casebus: {message}", file=sys.stderr)
-    raise SystemExit(2)

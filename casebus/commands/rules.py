@@ -2,10 +2,9 @@
 
 import asyncio
 import csv
-import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -13,7 +12,7 @@ import asyncpg
 import typer
 import yaml
 
-from casebus.running import console_postgres
+from casebus.running import console_postgres, end
 from catalogue import load_catalogue
 from services.console.releases import release as put_release
 from services.router.domain import rule_set
@@ -42,11 +41,11 @@ def release(
         _check(ruleset, tables, day)
     except _BROKEN as error:
         said = repr(error) if isinstance(error, KeyError | TypeError) else str(error)
-        _end(f"rules in {folder}: {said}")
+        end(f"rules in {folder}: {said}")
     try:
         version, new = asyncio.run(_release(ruleset, tables, day, tuple(approver or ())))
     except (OSError, asyncpg.PostgresError) as error:
-        _end(f"the database does not take the rules: {error}")
+        end(f"the database does not take the rules: {error}")
     state = "released" if new else "was released before; nothing changed"
     print(f"{ruleset} {version}: {len(tables['lead'])} rows, {state}")
 
@@ -84,8 +83,3 @@ async def _release(
         return await put_release(connection, ruleset, tables, day, approvers)
     finally:
         await connection.close()
-
-
-def _end(message: str) -> NoReturn:
-    print(f"casebus: {message}", file=sys.stderr)
-    raise SystemExit(2)

@@ -133,7 +133,7 @@ async def _start(
             kafka_username="admin",
             kafka_password=SecretStr(secrets.kafka["admin"]),
         )
-        await _within(_kafka_answers(admin, 60), "Kafka", supervisor.log_of("kafka"))
+        await _within(kafka_answers(admin, 60), "Kafka", supervisor.log_of("kafka"))
     with _step(console, "tables, topics, users, rules"):
         await migrations.apply(database.admin_uri, secrets.postgres)
         passwords = {u: p for u, p in secrets.kafka.items() if u != "admin"}
@@ -173,7 +173,8 @@ async def _within(work: Any, what: str, log: Path) -> None:
         raise StartError(f"{what} does not answer; its log is {log}") from None
 
 
-async def _kafka_answers(settings: Settings, timeout_s: float) -> None:
+async def kafka_answers(settings: Settings, timeout_s: float) -> None:
+    """Until the broker lets this user in. Raises TimeoutError."""
     async with asyncio.timeout(timeout_s):
         while True:
             admin = kafka.admin(settings)
