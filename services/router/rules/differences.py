@@ -1,0 +1,225 @@
+"""The semantic difference of two rule sets: which cases change, from where to where."""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from services.router.rules.conditions import Condition, read_condition
+from services.router.rules.errors import Problem, TableError
+from services.router.rules.inputs import Fact, Input
+from services.router.rules.plans import DECIDING, Plan, bits_of, index_of
+from services.router.rules.rows import Row, meaning
+from services.router.rules.ruleset import Names, RuleSet
+from services.router.rules.space import (
+    Axis,
+    Box,
+    TooIntertwinedError,
+    axes,
+    boxes,
+    cells_of,
+    facts_in,
+    leaves,
+)
+
+BUDGET = 1_000_000
+_MOST_CASES = 20
+_FIELDS = {
+    "lead": ("agency", "chain", "responsible"),
+    "joint_review": ("agency", "task", "document"),
+    "deadline": ("limit", "unit", "steps"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Cases of a service for which a table says something else.
+
+    `before` and `after` are what follows: the values of the outputs, None where no row decides;
+    in joint_review a set of them. `cases` are boxes, input to cell; `proved` is False when the
+    rows were too intertwined to say which cases change.
+    """
+
+    table: str
+    service: str
+    before: Any
+    after: Any
+    before_rules: tuple[str, ...]
+    after_rules: tuple[str, ...]
+    cases: tuple[Mapping[str, str], ...]
+    counterexample: Mapping[str, Fact]
+    proved: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "table": self.table,
+            "service": self.service,
+            "from": _said(self.table, self.before),
+            "to": _said(self.table, self.after),
+            "from_rules": list(self.before_rules),
+            "to_rules": list(self.after_rules),
+            "cases": [dict(case) for case in self.cases[:_MOST_CASES]],
+            "more_cases": max(0, len(self.cases) - _MOST_CASES),
+            "counterexample": dict(self.counterexample),
+            "proved": self.proved,
+        }
+
+
+def _said(table: str, what: Any) -> Any:
+    if what is None:
+        return None
+    if table == "joint_review":
+        return [dict(zip(_FIELDS[table], one, strict=True)) for one in sorted(what)]
+    values = (list(value) if isinstance(value, tuple) else value for value in what)
+    return dict(zip(_FIELDS[table], values, strict=True))
+
+
+def difference(
+    before: RuleSet, after: RuleSet, names: Names | None = None, budget: int = BUDGET
+) -> tuple[Change, ...]:
+    """Every change, by service and table. Only what follows for a case counts, not who said it.
+
+    Both must have the same inputs, or one may have further ones. Raises TableError when an
+    input is of another type.
+    """
+    names = names or after.names or before.names
+    inputs = {one.name: one for one in before.inputs} | {one.name: one for one in after.inputs}
+    for one in before.inputs:
+        if inputs[one.name].type != one.type:
+            detail = f"input {one.name}: {one.type} there, {inputs[one.name].type} here"
+            raise TableError([Problem("T004", "ruleset.yaml", None, None, "", detail)])
+    known = {**before.known, **after.known}
+    if names is not None:
+        known |= {one.name: names.of(one.names) for one in inputs.values() if one.names}
+    if before.inputs != after.inputs:
+        before, after = _aligned(before, inputs), _aligned(after, inputs)
+    services = before.services | after.services | (names.services if names else frozenset())
+    found: list[Change] = []
+    for service in sorted(services):
+        old, new = before.plan(service), after.plan(service)
+        if old is not new:
+            for table in DECIDING:
+                if not _same(old.tables[table], new.tables[table]):
+                    compare = _Comparison(after, service, table, old, new, known, budget)
+                    found.extend(compare.changes())
+    return tuple(found)
+
+
+def _aligned(rules: RuleSet, inputs: Mapping[str, Input]) -> RuleSet:
+    """The same rules over more inputs, which none of their rows restricts."""
+    places = {one.name: place for place, one in enumerate(rules.inputs)}
+
+    def conditions(row: Row) -> tuple[Condition, ...]:
+        return tuple(
+            row.conditions[places[name]] if name in places else read_condition("-", one.type)
+            for name, one in inputs.items()
+        )
+
+    tables = {
+        name: replace(
+            table, rows=tuple(replace(row, conditions=conditions(row)) for row in table.rows)
+        )
+        for name, table in rules.tables.items()
+    }
+    return RuleSet(rules.id, tuple(inputs.values()), tables, rules.document, rules.names)
+
+
+def _same(old: Sequence[Row], new: Sequence[Row]) -> bool:
+    """Whether the rows say the same one by one; else it takes a proof."""
+    return len(old) == len(new) and all(
+        a is b
+        or (
+            a.conditions == b.conditions
+            and a.priority == b.priority
+            and meaning(a.output) == meaning(b.output)
+        )
+        for a, b in zip(old, new, strict=True)
+    )
+
+
+class _Comparison:
+    """One table of one service: the rows of both, numbered one after the other."""
+
+    def __init__(
+        self,
+        rules: RuleSet,
+        service: str,
+        table: str,
+        old: Plan,
+        new: Plan,
+        known: Mapping[str, frozenset[str]],
+        budget: int,
+    ) -> None:
+        self.service = service
+        self.table = table
+        self.budget = budget
+        self.old, self.new = old.tables[table], new.tables[table]
+        rows = (*self.old, *self.new)
+        self.mask = (1 << len(rows)) - 1
+        self.old_mask = (1 << len(self.old)) - 1
+        shared: dict[Any, Any] = {}
+        indexes = [
+            index_of(place, one, rows, shared)
+            for place, one in enumerate(rules.inputs)
+            if place and not all(row.conditions[place].anything for row in rows)
+        ]
+        self.space: list[Axis] = axes(indexes, self.mask, known)
+
+    def changes(self) -> Iterator[Change]:
+        told: dict[Hashable, tuple[dict[str, None], dict[str, None]]] = {}
+        try:
+            for bits in leaves(self.space, self.mask, self.budget):
+                if (key := self._changed(bits)) is not None:
+                    old, new = told.setdefault(key, ({}, {}))
+                    old.update(dict.fromkeys(self._deciding(self.old, bits & self.old_mask)))
+                    new.update(dict.fromkeys(self._deciding(self.new, bits >> len(self.old))))
+            found = boxes(self.space, self.mask, self._changed, self.budget) if told else {}
+        except TooIntertwinedError:
+            yield self._unproved()
+            return
+        for key, (old, new) in told.items():
+            yield self._change(key, tuple(old), tuple(new), found[key])
+
+    def _changed(self, bits: int) -> Hashable:
+        """What follows before and after where these rows match, when it is not the same."""
+        before = self._follows(self.old, bits & self.old_mask)
+        after = self._follows(self.new, bits >> len(self.old))
+        return None if before == after else (before, after)
+
+    def _follows(self, rows: Sequence[Row], bits: int) -> Any:
+        matching = self._first(rows, bits)
+        if self.table == "joint_review":
+            return frozenset(meaning(row.output) for row in matching)
+        return meaning(matching[0].output) if len(matching) == 1 else None
+
+    def _first(self, rows: Sequence[Row], bits: int) -> list[Row]:
+        """Of the rows in `bits` those with the highest priority."""
+        matching = [rows[bit] for bit in bits_of(bits)]
+        return [row for row in matching if row.priority == matching[0].priority]
+
+    def _deciding(self, rows: Sequence[Row], bits: int) -> list[str]:
+        return [row.id for row in sorted(self._first(rows, bits), key=lambda row: row.number)]
+
+    def _change(
+        self,
+        key: Any,
+        before_rules: tuple[str, ...],
+        after_rules: tuple[str, ...],
+        found: list[Box],
+    ) -> Change:
+        before, after = key
+        return Change(
+            self.table,
+            self.service,
+            before,
+            after,
+            before_rules,
+            after_rules,
+            tuple(cell for box in found for cell in cells_of(self.space, box)),
+            {"service": self.service, **facts_in(self.space, found[0])},
+        )
+
+    def _unproved(self) -> Change:
+        before = tuple(row.id for row in self.old)
+        after = tuple(row.id for row in self.new)
+        case = {"service": self.service}
+        return Change(self.table, self.service, None, None, before, after, (), case, proved=False)

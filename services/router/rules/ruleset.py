@@ -1,0 +1,249 @@
+"""A rule set: its tables, and the decisions by them."""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from services.router.rules.errors import FactError
+from services.router.rules.folder import read_folder
+from services.router.rules.inputs import Fact, Input
+from services.router.rules.plans import TABLES, Facts, Matcher, Outcome, Plan, matcher
+from services.router.rules.reading import Example, read_document, read_examples
+from services.router.rules.rows import Deadline, JointReview, Lead, Row, Table
+
+TRIAGE = "TRIAGE"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the city's catalogue knows: services and agencies by code, districts by name."""
+
+    services: frozenset[str]
+    agencies: frozenset[str]
+    districts: frozenset[str]
+
+    def of(self, kind: str) -> frozenset[str]:
+        """The names that an input with `names: kind` can have."""
+        return getattr(self, kind)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where a case goes and why: enough to take it again.
+
+    `facts` are those that were looked at. At triage `lead` is None, and `candidates` are the
+    rows that matched when they were several.
+    """
+
+    ruleset: str
+    version: str
+    facts: Mapping[str, Fact]
+    following: Outcome
+
+    @property
+    def outcome(self) -> Literal["rule", "triage"]:
+        return "triage" if self.following.lead is None else "rule"
+
+    @property
+    def lead(self) -> Lead | None:
+        return self.following.lead
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        return self.following.candidates
+
+    @property
+    def joint_review(self) -> tuple[JointReview, ...]:
+        return self.following.joint_review
+
+    @property
+    def deadline(self) -> Deadline | None:
+        return self.following.deadline
+
+    @property
+    def deadline_candidates(self) -> tuple[str, ...]:
+        return self.following.deadline_candidates
+
+    def to_json(self) -> dict[str, Any]:
+        """As docs/rules-format.md says."""
+        return {
+            "outcome": self.outcome,
+            "ruleset": self.ruleset,
+            "version": self.version,
+            "facts": dict(self.facts),
+            "lead": self.lead.to_json() if self.lead else None,
+            "candidates": list(self.candidates),
+            "joint_review": [one.to_json() for one in self.joint_review],
+            "deadline": self.deadline.to_json() if self.deadline else None,
+            "deadline_candidates": list(self.deadline_candidates),
+        }
+
+
+class RuleSet:
+    """One version of a city's rules. It does not change; `edited` gives another one.
+
+    `known` are the values of the inputs that name things of the catalogue; without them such
+    an input takes any text.
+    """
+
+    def __init__(
+        self,
+        ruleset: str,
+        inputs: tuple[Input, ...],
+        tables: Mapping[str, Table],
+        document: Mapping[str, Any],
+        names: Names | None = None,
+        examples: tuple[Example, ...] = (),
+        plans: Mapping[str, Plan] | None = None,
+    ) -> None:
+        self.id = ruleset
+        self.inputs = inputs
+        self.tables = tables
+        self.document = document
+        self.names = names
+        self.examples = examples
+        self.known = {
+            one.name: values
+            for one in inputs
+            if (values := one.values or (names.of(one.names) if names and one.names else None))
+        }
+        self.plans: Mapping[str, Plan] = (
+            plans if plans is not None else _plans(inputs, tables, self.services)
+        )
+        self._matchers: dict[str, Matcher] = {}
+
+    @cached_property
+    def services(self) -> frozenset[str]:
+        """Every service that a row names, or the catalogue knows."""
+        named = {
+            str(value)
+            for table in self.tables.values()
+            for row in table.rows
+            for value in row.service.values
+        }
+        return frozenset(named | self.names.services) if self.names else frozenset(named)
+
+    @cached_property
+    def version(self) -> str:
+        """Made from the content: the same tables have the same version."""
+        text = json.dumps(self.document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def plan(self, service: str) -> Plan:
+        """The compiled rows that may apply to `service`."""
+        found = self.plans.get(service)
+        return found if found is not None else self._unnamed
+
+    @cached_property
+    def _unnamed(self) -> Plan:
+        return _plan(self.inputs, self.tables, None, {})
+
+    def match(self, facts: Facts) -> Outcome:
+        """What follows for a case; `decide` in its quick form. Raises FactError."""
+        try:
+            return self._matchers[facts["service"]](facts)
+        except (KeyError, TypeError):
+            service = self.service(facts)
+            way = self._matchers[service] = matcher(self.plan(service), self.known)
+            return way(facts)
+
+    def decide(self, facts: Facts, without: Collection[str] = ()) -> Decision:
+        """The decision for a case: its facts by the names of inputs, with `service` among them.
+
+        `without` are agencies that gave the case back. Raises FactError for a fact that is
+        looked at and is none that its input can have.
+        """
+        following = self.match(facts)
+        plan = self.plan(facts["service"])
+        if without and (tried := plan.tried(without)):
+            following = plan.outcome(plan.bits(facts, self.known) & ~tried)
+        looked_at: dict[str, Fact] = {"service": facts["service"]}
+        for index in plan.indexes:
+            name = index.input.name
+            looked_at[name] = facts.get(name)
+        return Decision(self.id, self.version, looked_at, following)
+
+    def service(self, facts: Facts) -> str:
+        """The service of a case. Raises FactError."""
+        service = facts.get("service")
+        if not isinstance(service, str) or not service:
+            raise FactError("service", service, "the code of a service")
+        known = self.known.get("service")
+        if known is not None and service not in known:
+            raise FactError("service", service, "the code of a service of the catalogue")
+        return service
+
+    def edited(self, table: str, row: Row) -> "RuleSet":
+        """With `row` in place of the one of the same id in `table`; for a verifier that follows
+        an editor. Only the plans of its services are made anew. The document is not kept up to
+        date. Raises KeyError when there is no such row."""
+        rows = self.tables[table].rows
+        at = {one.id: place for place, one in enumerate(rows)}[row.id]
+        changed = replace(self.tables[table], rows=(*rows[:at], row, *rows[at + 1 :]))
+        return self._with(changed, rows[at], row)
+
+    def _with(self, table: Table, *rows: Row) -> "RuleSet":
+        tables = {**self.tables, table.name: table}
+        if any(row.service.negated for row in rows):
+            plans = None
+        else:
+            services = {str(value) for row in rows for value in row.service.values}
+            plans = dict(self.plans)
+            for service in services:
+                plans[service] = _plan(self.inputs, tables, service, {})
+        return RuleSet(
+            self.id, self.inputs, tables, self.document, self.names, self.examples, plans
+        )
+
+
+def _plans(
+    inputs: tuple[Input, ...], tables: Mapping[str, Table], services: Collection[str]
+) -> dict[str, Plan]:
+    by_service: dict[str, dict[str, list[Row]]] = {}
+    for name in TABLES:
+        wild = [row for row in tables[name].rows if row.service.negated]
+        for row in tables[name].rows:
+            if not row.service.negated:
+                for service in row.service.values:
+                    rows = by_service.setdefault(str(service), {one: [] for one in TABLES})
+                    rows[name].append(row)
+        if wild:
+            for service in services:
+                rows = by_service.setdefault(service, {one: [] for one in TABLES})
+                mine = [row for row in wild if row.service.holds_value(service)]
+                rows[name] = sorted(rows[name] + mine, key=lambda row: row.number)
+    shared: dict[Any, Any] = {}
+    return {service: Plan(inputs, rows, shared) for service, rows in by_service.items()}
+
+
+def _plan(
+    inputs: tuple[Input, ...],
+    tables: Mapping[str, Table],
+    service: str | None,
+    shared: dict[Any, Any],
+) -> Plan:
+    """The plan of one service; of None: of any that no row names."""
+
+    def applies(row: Row) -> bool:
+        return row.service.negated if service is None else row.service.holds_value(service)
+
+    rows = {name: [row for row in tables[name].rows if applies(row)] for name in TABLES}
+    return Plan(inputs, rows, shared)
+
+
+def load(folder: Path, names: Names | None = None) -> RuleSet:
+    """The rule set in a folder. Raises TableError with every problem."""
+    found = read_folder(folder)
+    inputs, tables = read_document(found.document, found.numbers)
+    examples = read_examples(found.examples, inputs)
+    return RuleSet(found.document["ruleset"], inputs, tables, found.document, names, examples)
+
+
+def from_document(document: Mapping[str, Any], names: Names | None = None) -> RuleSet:
+    """The rule set of a document, as it travels. Raises TableError with every problem."""
+    inputs, tables = read_document(document, {})
+    return RuleSet(document["ruleset"], inputs, tables, document, names)
