@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from catalogue import Catalogue, Service
+from catalogue.building.readings import WAIVABLE
+from catalogue.facts import load_facts
 from services.intake.identity import InvalidValue, company_number, personal_id
 
 _SURNAMES = "陳林黃張李王吳劉蔡楊許鄭謝郭洪曾邱廖賴周"
@@ -18,6 +20,14 @@ _ENGLISH = ("Alex Chen", "Maria Lopez", "John Smith", "Anh Nguyen", "Siti Rahma"
 _COMPANIES = ("示範", "範例", "測試", "虛構", "樣品")
 _ROADS = ("中山路", "和平路", "民生路", "信義路", "仁愛路", "復興路", "忠孝路")
 _LETTERS = "ABCDEFGHJKLMNPQRSTUVXYWZIO"
+# These have fields of their own.
+_IN_FORM = ("district", "side_of_aiguo")
+# Answers on both sides of what the rules ask about; a text has its own list there.
+_ANSWERS: dict[str, tuple[int | bool, ...]] = {
+    "newborn": (True, False),
+    "participants": (80, 400, 3_000, 6_000),
+    "park_m2": (1_500, 9_999, 10_000, 60_000),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +50,10 @@ def applications(
     services = [service for service in catalogue.services.values() if service.open]
     # A few services are asked for all the time, most of them now and then.
     weights = [1 + 8 * (service.stage >= 5) for service in services]
-    invalid = [_wrong_id, _wrong_phone, _no_contact, _no_service, _closed, _postal, _no_name]
+    invalid = [
+        *(_wrong_id, _wrong_phone, _no_contact, _no_service, _closed, _postal, _no_name),
+        *(_no_side, _crowd_in_words),
+    ]
     while True:
         service = chance.choices(services, weights)[0]
         body = _body(catalogue, service, chance)
@@ -88,9 +101,29 @@ def _body(catalogue: Catalogue, service: Service, chance: random.Random) -> dict
             "line": f"{chance.choice(_ROADS)}{chance.randrange(1, 300)}號",
         },
         "location": location,
-        "answers": {"purpose": "示範申請", "copies": chance.randrange(1, 4)},
-        "consents": ["HH_RECORD"] if service.waivable else [],
+        "answers": {
+            "purpose": "示範申請",
+            "copies": chance.randrange(1, 4),
+            **_asked(service, district.zh, chance),
+        },
+        "consents": _consents(service) if chance.random() < 0.9 else [],
     }
+
+
+def _asked(service: Service, district: str, chance: random.Random) -> dict[str, Any]:
+    """What the form asks for this service there, and now and then what it only may ask for."""
+    routing = load_facts()
+    names = [name for name in routing.required(service.code, district) if name not in _IN_FORM]
+    if service.family == "household-chain" and chance.random() < 0.8:
+        names.append("newborn")
+    return {
+        name: chance.choice(_ANSWERS.get(name) or routing.inputs[name].values) for name in names
+    }
+
+
+def _consents(service: Service) -> list[str]:
+    """The documents that are waived when the city may look them up."""
+    return sorted({code for sentence in service.waivable if (code := WAIVABLE[sentence])})
 
 
 def _first_valid(candidates: Iterator[str], check: Callable[[str], str]) -> str:
@@ -149,6 +182,18 @@ def _no_name(body: dict[str, Any]) -> str:
     return "no name"
 
 
+def _no_side(body: dict[str, Any]) -> str:
+    body["service"] = "SVC-056"
+    body["location"] = {"district": "中正區", "side_of_aiguo": None}
+    return "the side of the road is missing"
+
+
+def _crowd_in_words(body: dict[str, Any]) -> str:
+    body["service"] = "SVC-026"
+    body["answers"]["participants"] = "3000"
+    return "a number that is a text"
+
+
 def _misroute(body: dict[str, Any], catalogue: Catalogue, chance: random.Random) -> str:
     """Accepted, but the rules alone will not bring it to its right place."""
     land = [service for service in catalogue.services.values() if service.family == "land"]
@@ -157,9 +202,9 @@ def _misroute(body: dict[str, Any], catalogue: Catalogue, chance: random.Random)
             body["service"] = "SVC-032"
             return "nobody knows whose service it is: triage"
         case 1:
-            body["service"] = chance.choice(land).code
-            body["location"] = {"district": "中正區", "side_of_aiguo": None}
-            return "the side of the road is missing: triage"
+            body["service"] = "SVC-019"
+            body["answers"]["newborn"] = False
+            return "the birth is not registered yet: the district office will return it"
     body["service"] = chance.choice(land).code
     body["location"] = {"district": chance.choice(list(catalogue.districts)), "side_of_aiguo": None}
     if body["location"]["district"] == "中正區":

@@ -1,87 +1,78 @@
-"""Derives the lead table from the catalogue: `python -m catalogue.build_rules` writes it.
+"""Derives the city's rules from its catalogue: `python -m catalogue.build_rules` writes them.
 
-The table is data that rule owners edit; this says where its first form came from.
+The tables are data that rule owners edit; this says where their first form came from. What
+the rules may ask stands in ruleset.yaml, which is written by hand.
 """
 
 import csv
 import io
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from catalogue.loader import Catalogue, load_catalogue
-from catalogue.rows import Service
+from catalogue.building import assume, deadline, examples, joint_review, lead
+from catalogue.loader import Catalogue, CatalogueError, load_catalogue
 
-TABLE = Path(__file__).parent / "rules" / "lead.csv"
-COLUMNS = ("id", "service", "district", "side_of_aiguo", "lead", "chain", "responsible", "basis")
-_SIDES = {"south of Aiguo E./W. Rd": "south", "north of Aiguo E./W. Rd": "north"}
-Cells = tuple[str, ...]
-
-
-def rows(catalogue: Catalogue) -> Iterator[Cells]:
-    """The rows of the table, without its head, in the order of the services."""
-    for service in catalogue.services.values():
-        if not service.agency:
-            continue  # nobody knows whose it is: no rule, so triage
-        basis = f"{service.evidence} {service.source}"
-        if service.family in ("agency", "park"):
-            yield (service.code, service.code, "-", "-", service.agency, "", service.agency, basis)
-        elif service.family == "land":
-            yield from _land(service, catalogue, basis)
-        else:
-            yield from _by_district(service, catalogue, basis)
-
-
-def _land(service: Service, catalogue: Catalogue, basis: str) -> Iterator[Cells]:
-    for rule in catalogue.jurisdiction:
-        if rule.family != "land":
-            continue
-        short = catalogue.districts[rule.district].short
-        side = _SIDES.get(rule.condition, "-")
-        name = f"{service.code}.{short}" + (f".{side[0].upper()}" if side != "-" else "")
-        yield (
-            name,
-            service.code,
-            rule.district,
-            side,
-            rule.office,
-            "",
-            service.agency,
-            f"{basis}; {rule.evidence} {rule.source}",
-        )
+FOLDER = Path(__file__).parent / "rules"
+TABLE = FOLDER / "lead.csv"
+# For each table: the inputs that it asks about, and its other columns.
+_COLUMNS = {
+    "lead": (
+        "service district side_of_aiguo newborn park_m2 side_of_zhongshan_n_road",
+        "priority lead chain responsible basis note",
+    ),
+    "joint_review": (
+        "service participants consents_hh_record consents_land_rec consents_birth "
+        "consents_disability consents_use_permit consents_fire_cert",
+        "agency task document basis note",
+    ),
+    "deadline": ("service newborn", "priority limit unit steps basis note"),
+    "assume": (
+        "service district side_of_aiguo participants park_m2 side_of_zhongshan_n_road",
+        "basis note",
+    ),
+    "examples": (
+        "service district side_of_aiguo newborn participants park_m2 side_of_zhongshan_n_road",
+        "lead rule note",
+    ),
+}
 
 
-def _by_district(service: Service, catalogue: Catalogue, basis: str) -> Iterator[Cells]:
-    for district in catalogue.districts.values():
-        household, office = f"HRO-{district.short}", f"DO-{district.short}"
-        match service.family:
-            case "household":
-                lead, chain = household, ""
-            case "household-chain":
-                lead, chain = household, f"{office};{service.agency}"
-            case _:
-                # The district office reviews first; the agency after it where the page says so.
-                second = "second review" in service.split_review
-                lead, chain = office, service.agency if second else ""
-        yield (
-            f"{service.code}.{district.short}",
-            service.code,
-            district.zh,
-            "-",
-            lead,
-            chain,
-            service.agency,
-            basis,
-        )
+def files(catalogue: Catalogue) -> dict[str, str]:
+    """The CSV files of the rule set by name. Raises ValueError for data that cannot be read so."""
+    leading = list(lead.rows(catalogue))
+    beside = list(joint_review.rows(catalogue, leading))
+    shorts = {district.zh: district.short for district in catalogue.districts.values()}
+    tables = {
+        "lead": leading,
+        "joint_review": beside,
+        "deadline": deadline.rows(catalogue),
+        "assume": assume.rows(leading, beside, shorts),
+        "examples": examples.rows(),
+    }
+    return {f"{name}.csv": _text(name, rows) for name, rows in tables.items()}
 
 
-def text(catalogue: Catalogue) -> str:
-    """The whole table as CSV."""
+def _text(table: str, rows: Iterable[dict[str, str]]) -> str:
+    """The whole file. Raises ValueError for a cell that has no column."""
+    inputs, others = (names.split() for names in _COLUMNS[table])
+    # In an example an input that is not given is missing; elsewhere it may be anything.
+    left_out = "" if table == "examples" else "-"
+    default = dict.fromkeys(inputs, left_out) | dict.fromkeys(others, "")
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows(catalogue))
+    writer = csv.DictWriter(out, ("id", *inputs, *others), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(default | row for row in rows)
     return out.getvalue()
 
 
+def main() -> None:
+    try:
+        for name, text in files(load_catalogue()).items():
+            (FOLDER / name).write_text(text, encoding="utf-8")
+    except (CatalogueError, ValueError) as error:
+        sys.exit(str(error))
+
+
 if __name__ == "__main__":
-    TABLE.write_text(text(load_catalogue()), encoding="utf-8")
+    main()

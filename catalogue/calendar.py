@@ -48,17 +48,22 @@ class Calendar:
     def due_on(self, received: date, limit: int | None, unit: LimitUnit | None) -> date:
         """The last day for a case received on `received`; the clock starts the day after.
 
-        Working days leave holidays out; calendar days count them and roll a last day that is
-        none of work forward. Hours and "at once" end with the day, or the next working day.
+        Working days leave holidays out. Calendar days and months count them, and roll a last day
+        that is none of work forward. Hours end with their day and "at once" with that of
+        receipt, or the next working day.
         """
         if limit is None or unit is None:
             return self.first_working_day_from(_months_later(received, _DEFAULT_MONTHS))
         match unit:
             case "working_day":
-                return self.add_working_days(received, limit)
+                return self.first_working_day_from(self.add_working_days(received, limit))
             case "calendar_day":
                 return self.first_working_day_from(received + timedelta(days=limit))
-            case "hour" | "at_once":
+            case "month":
+                return self.first_working_day_from(_months_later(received, limit))
+            case "hour":
+                return self.first_working_day_from(received + timedelta(days=limit // 24))
+            case "at_once":
                 return self.first_working_day_from(received)
 
 

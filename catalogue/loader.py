@@ -121,6 +121,8 @@ def _load(folder: Path) -> Catalogue:
             problems.append(
                 _unknown("jurisdiction.csv", number, "district", rule.district, "district")
             )
+        if rule.office not in found.agencies:
+            problems.append(_unknown("jurisdiction.csv", number, "office", rule.office, "agency"))
     if problems:
         raise CatalogueError(problems)
     return found

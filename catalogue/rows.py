@@ -4,6 +4,7 @@
 G general knowledge, or `proposal` when it is ours.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -13,8 +14,12 @@ Code = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9-]{0,19}$")]
 Text = Annotated[str, Field(min_length=1)]
 
 
+# A semicolon inside brackets belongs to the text of a part.
+_BETWEEN_PARTS = re.compile(r";(?![^()]*\))")
+
+
 def _list(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(";") if part.strip())
+    return tuple(part.strip() for part in _BETWEEN_PARTS.split(value) if part.strip())
 
 
 def _empty_is_none(value: Any) -> Any:
@@ -24,7 +29,7 @@ def _empty_is_none(value: Any) -> Any:
 TextList = Annotated[tuple[str, ...], BeforeValidator(_list)]
 Flag = Annotated[bool, BeforeValidator(lambda v: {"yes": True, "no": False}.get(v, v))]
 Days = Annotated[int, Field(ge=0, le=366)]
-LimitUnit = Literal["working_day", "calendar_day", "hour", "at_once"]
+LimitUnit = Literal["working_day", "calendar_day", "month", "hour", "at_once"]
 Family = Literal["agency", "household", "household-chain", "district-office", "land", "park"]
 
 

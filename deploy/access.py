@@ -44,13 +44,16 @@ def grants(catalogue: Catalogue) -> Iterator[Grant]:
     ]
     dead_of = {name: topics.dead(name) for name in (topics.APPLICATIONS, topics.CASES)}
     notices_dead = topics.dead(topics.NOTICES)
+    shadow_dead = topics.dead(topics.RULES_SHADOW)
 
     yield from _reads("intake", "intake-projection", topics.CASES, topics.NOTICES)
     yield from _relays("intake", topics.APPLICATIONS, dead_of[topics.CASES], notices_dead)
 
     yield from _reads("router", "router", *dead_of)
     yield Grant("router", "READ", "TOPIC", topics.RULES)
-    yield from _writes("router", "router-*", topics.CASES, *cases, *dead_of.values())
+    yield from _writes(
+        "router", "router-*", topics.CASES, *cases, topics.RULES_SHADOW, *dead_of.values()
+    )
 
     yield from _reads("backoffice", "backoffice-inbox", topics.APPLICATIONS, *cases, *updates)
     yield from _relays(
@@ -66,7 +69,8 @@ def grants(catalogue: Catalogue) -> Iterator[Grant]:
     yield from _relays("notifier", topics.NOTICES, *dead_of.values())
 
     yield from _reads("console", "console-counts", *dead_of, topics.NOTICES)
-    yield from _relays("console", topics.RULES, *dead_of.values(), notices_dead)
+    yield from _reads("console", "console-shadow", topics.RULES_SHADOW)
+    yield from _relays("console", topics.RULES, *dead_of.values(), notices_dead, shadow_dead)
     # Lag is measured on every topic, and the time of the oldest record is in the record.
     for watcher in ("console", OPERATOR):
         yield Grant(watcher, "READ", "TOPIC", "*")

@@ -1,14 +1,17 @@
 """Examples: one sound thing of each kind, of which a test changes what it is about."""
 
-import csv
+import hashlib
+import json
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from catalogue.build_rules import TABLE
 from services.backoffice.domain import Case
 from services.notifier.domain import Notice
-from services.router.domain import RuleSet, rule_set
+from services.router.domain import Release
+from services.router.rules import Names, RuleSet, from_document, load
 from shared.contract.events import (
     ApplicationSubmitted,
     ApplicationSupplemented,
@@ -20,6 +23,7 @@ from shared.contract.events import (
     CaseStepCompleted,
     CaseUpdate,
     Decision,
+    DecisionShadowed,
     Event,
     NoticeStateChanged,
     RulesReleased,
@@ -83,6 +87,18 @@ _DEFAULTS: dict[type[Event], dict[str, Any]] = {
         "template": "received",
         "state": "sent",
         "provider": "test",
+    },
+    DecisionShadowed: _ENVELOPE
+    | {
+        "service": "SVC-001",
+        "release": 2,
+        "version": "v2",
+        "live_version": "v1",
+        "agency": "DOSW",
+        "rule": "SVC-1",
+        "live_agency": "TRIAGE",
+        "live_rule": None,
+        "differs": ("lead",),
     },
 }
 
@@ -154,39 +170,93 @@ def notice(**changes: Any) -> Notice:
     return Notice(**(values | changes))
 
 
-def rule_row(**changes: str) -> dict[str, str]:
+RULES = Path(__file__).resolve().parents[1] / "catalogue" / "rules"
+NAMES = Names(
+    services=frozenset({"SVC-A"}),
+    agencies=frozenset({"AGENCY-A", "AGENCY-B", "AGENCY-C"}),
+    districts=frozenset({"大安區", "中正區"}),
+)
+"""A small city, all of whose cases `rule_row()` decides."""
+
+Row = dict[str, str]
+_INPUTS: list[dict[str, Any]] = [
+    {"name": "service", "type": "text", "names": "services"},
+    {"name": "district", "type": "text", "names": "districts"},
+    {"name": "side_of_aiguo", "type": "text", "values": ["north", "south"]},
+]
+
+
+def rule_row(**changes: str) -> Row:
     """A row of the lead table: SVC-A in any district goes to AGENCY-A."""
+    return {"id": "A", "service": "SVC-A", "lead": "AGENCY-A"} | changes
+
+
+def deadline_row(**changes: str) -> Row:
+    """A row of the deadline table: SVC-A has 5 working days."""
+    return {"id": "D-A", "service": "SVC-A", "limit": "5", "unit": "working_day"} | changes
+
+
+def review_row(**changes: str) -> Row:
+    """A row of the table of joint reviews: AGENCY-B reviews SVC-A."""
+    return {"id": "R-A", "service": "SVC-A", "agency": "AGENCY-B", "task": "review"} | changes
+
+
+def document(*lead: Row, deadline: Sequence[Row] = (), reviews: Sequence[Row] = ()) -> Any:
+    """A rule set as it travels. A condition that a row leaves out is `-`, anything else empty."""
+    rows = {"lead": lead, "joint_review": reviews, "deadline": deadline}
     return {
-        "id": "A",
-        "service": "SVC-A",
-        "district": "-",
-        "side_of_aiguo": "-",
-        "lead": "AGENCY-A",
-        "chain": "",
-        "responsible": "AGENCY-A",
-        "basis": "test",
-    } | changes
+        "format": 1,
+        "ruleset": "lead",
+        "inputs": _INPUTS,
+        "hit_policies": {"lead": "UNIQUE", "joint_review": "COLLECT", "deadline": "PRIORITY"},
+        "tables": {name: _table(found) for name, found in rows.items() if found},
+    }
 
 
-def release(rows: Any, **changes: Any) -> RulesReleased:
+def _table(rows: Sequence[Row]) -> dict[str, Any]:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    empty = {one["name"]: "-" for one in _INPUTS}
+    cells = [[row.get(column, empty.get(column, "")) for column in columns] for row in rows]
+    return {"columns": columns, "rows": cells}
+
+
+def version(tables: Any) -> str:
+    """The version of a document, made as docs/rules-format.md says."""
+    text = json.dumps(tables, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def released(tables: Any, **changes: Any) -> RulesReleased:
+    """The event that releases a document."""
     values: dict[str, Any] = {
         "id": uuid4(),
         "source": "console",
         "time": NOW,
         "ruleset": "lead",
-        "version": "v1",
+        "release": 1,
+        "version": version(tables),
         "effective_from": date(2020, 1, 1),
         "approvers": ("the mayor",),
-        "tables": {"lead": rows},
+        "tables": tables,
     }
     return RulesReleased(**(values | changes))
 
 
-def rules_of(*rows: dict[str, str], **changes: Any) -> RuleSet:
-    return rule_set(release(list(rows), **changes))
+def rules_of(*lead: Row, **tables: Any) -> RuleSet:
+    return from_document(document(*lead, **tables))
+
+
+def release(rules: RuleSet, **changes: Any) -> Release:
+    """These rules in force, or in shadow."""
+    values: dict[str, Any] = {
+        "number": 1,
+        "rules": rules,
+        "effective_from": date(2020, 1, 1),
+        "released_at": NOW,
+    }
+    return Release(**(values | changes))
 
 
 def city_rules() -> RuleSet:
-    """The lead table of the catalogue."""
-    with TABLE.open(encoding="utf-8", newline="") as lines:
-        return rules_of(*csv.DictReader(lines))
+    """The rules of the catalogue."""
+    return load(RULES)

@@ -1,4 +1,4 @@
-"""What every contender is told, and what it answers. Needs nothing but pydantic."""
+"""What every contender is told, and what it answers. Needs nothing but pydantic and yaml."""
 
 import json
 import sys
@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from services.router.domain import RuleSet
-from services.router.handlers import WANTED, on_event
+from services.router.domain import Release
+from services.router.handlers import WANTED, on_event, records
 from shared.contract.wire import Outgoing, Record, decode
 
 # As much as one transaction of the router takes; the peers commit as often.
@@ -56,13 +56,14 @@ class Clock:
         print(json.dumps({"seconds": seconds, "records": records}), flush=True)
 
 
-def work(rules: Collection[RuleSet]) -> Callable[[Record], list[Outgoing]]:
+def work(rules: Collection[Release]) -> Callable[[Record], list[Outgoing]]:
     """The router's own work on a record: decode, decide, encode two events."""
 
     def transform(record: Record) -> list[Outgoing]:
         event = decode(record, WANTED)
-        if event is None:
+        told = on_event(event, rules, datetime.now(UTC)) if event else None
+        if told is None:
             raise ValueError("the input is applications, and nothing else")
-        return on_event(event, rules, datetime.now(UTC), record.header("traceparent"))
+        return records(told, record.header("traceparent"))
 
     return transform

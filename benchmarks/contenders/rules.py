@@ -1,30 +1,35 @@
-"""The city's own rule set, for those that have no stream of releases, and to fill that stream."""
+"""The city's own rules, for those that have no stream of releases, and to fill that stream."""
 
-import csv
 from datetime import UTC, date, datetime
 from pathlib import Path
 from uuid import UUID
 
-from services.router.domain import RuleSet, rule_set
+from services.router.domain import Release
+from services.router.rules import RuleSet, load
 from shared.contract.events import RulesReleased
 
-_TABLE = Path(__file__).resolve().parents[2] / "catalogue" / "rules" / "lead.csv"
+_FOLDER = Path(__file__).resolve().parents[2] / "catalogue" / "rules"
+_FROM = date(2020, 1, 1)
 
 
-def city_rules() -> list[RuleSet]:
-    return [rule_set(city_release())]
+def city_rules() -> list[Release]:
+    return [Release(1, _rules(), _FROM, datetime.now(UTC))]
 
 
 def city_release() -> RulesReleased:
-    with _TABLE.open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
+    rules = _rules()
     return RulesReleased(
         id=UUID(int=1),
         source="benchmarks",
         time=datetime.now(UTC),
-        ruleset="lead",
-        version="benchmark",
-        effective_from=date(2020, 1, 1),
+        ruleset=rules.id,
+        release=1,
+        version=rules.version,
+        effective_from=_FROM,
         approvers=("benchmarks",),
-        tables={"lead": rows},
+        tables=rules.document,
     )
+
+
+def _rules() -> RuleSet:
+    return load(_FOLDER)

@@ -1,85 +1,306 @@
-"""`casebus rules`: release the tables of a folder to the routers."""
+"""`casebus rules`: check, try and compare rule sets; the way of a release is in releases.py."""
 
-import asyncio
-import csv
-from datetime import UTC, date, datetime
+import json
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
-from uuid import UUID
-from zoneinfo import ZoneInfo
+from typing import Annotated, Any, NoReturn
 
-import asyncpg
 import typer
-import yaml
 
-from casebus.running import console_postgres, end
-from catalogue import load_catalogue
-from services.console.releases import release as put_release
-from services.router.domain import rule_set
-from services.router.tables import read_tables
-from shared.contract.errors import PermanentError
-from shared.contract.events import RulesReleased
-from shared.runtime.postgres import connect
+from casebus.commands import releases
+from casebus.running import end
+from catalogue import CatalogueError, load_catalogue
+from services.router.rules import (
+    Change,
+    Decision,
+    Explanation,
+    FactError,
+    Names,
+    Report,
+    RuleSet,
+    TableError,
+    difference,
+    explain,
+    load,
+    verify,
+)
+from services.router.rules.explaining import Looked
 
-_CITY = ZoneInfo("Asia/Taipei")
-_BROKEN = (OSError, KeyError, TypeError, ValueError, PermanentError, yaml.YAMLError, csv.Error)
-app = typer.Typer(help="Routing rules.", no_args_is_help=True)
+app = typer.Typer(help="Routing rules: check, try, compare, replay, release.", no_args_is_help=True)
+Folder = Annotated[Path, typer.Argument(help="The folder of a rule set.")]
+Facts = Annotated[Path, typer.Argument(help="A JSON file with the facts of a case; - is stdin.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")]
+Tried = Annotated[
+    list[str] | None, typer.Option(help="An agency that gave the case back; repeatable.")
+]
+_STATES = {
+    "decides": "decides",
+    "candidate": "matches too, so none decides",
+    "overruled": "matches, overruled by a higher priority",
+    "tried": "matches, but that agency gave the case back",
+}
+_REASONS = {
+    "leads": "it leads this case",
+    "overruled": "a row leads to it, but one with a higher priority overrules it",
+    "tied": "a row leads to it, but others match at the same priority",
+    "tried": "a row leads to it, but the agency gave the case back",
+    "misses": "the rows that lead to it miss this case",
+    "no_row": "it leads no row of this service",
+    "unknown_agency": "there is no such agency in the catalogue",
+}
 
 
 @app.command()
-def release(
-    folder: Annotated[Path, typer.Argument(help="The folder of the tables.")] = Path(
-        "catalogue/rules"
-    ),
-    effective_from: Annotated[str, typer.Option(help="YYYY-MM-DD; today when left out.")] = "",
-    approver: Annotated[list[str] | None, typer.Option(help="Who approved it.")] = None,
-) -> None:
-    """Check the tables of FOLDER and give them to the routers, which take them at once."""
-    try:
-        ruleset, tables = read_tables(folder)
-        day = date.fromisoformat(effective_from) if effective_from else datetime.now(_CITY).date()
-        _check(ruleset, tables, day)
-    except _BROKEN as error:
-        said = repr(error) if isinstance(error, KeyError | TypeError) else str(error)
-        end(f"rules in {folder}: {said}")
-    try:
-        version, new = asyncio.run(_release(ruleset, tables, day, tuple(approver or ())))
-    except (OSError, asyncpg.PostgresError) as error:
-        end(f"the database does not take the rules: {error}")
-    state = "released" if new else "was released before; nothing changed"
-    print(f"{ruleset} {version}: {len(tables['lead'])} rows, {state}")
+def check(folder: Folder, as_json: AsJson = False) -> None:
+    """Prove a rule set: gaps, overlaps, dead rows, unknown names.
+
+    Status 0: nothing found, 1: findings, 2: unreadable.
+    """
+    report = verify(_load(folder, as_json))
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        _print_report(report)
+    if report.findings:
+        raise SystemExit(1)
 
 
-def _check(ruleset: str, tables: dict[str, Any], day: date) -> None:
-    """Raises PermanentError when the router could not read these tables, or would send a case
-    to an agency that there is not: its topic does not exist, and everything would wait."""
-    for number, row in enumerate(tables["lead"], start=2):
-        if None in row:
-            raise PermanentError("rules.broken", f"lead, row {number}: more cells than columns")
-    rules = rule_set(
-        RulesReleased(
-            id=UUID(int=0),
-            source="check",
-            time=datetime.now(UTC),
-            ruleset=ruleset,
-            version="check",
-            effective_from=day,
-            approvers=(),
-            tables=tables,
-        )
+def _print_report(report: Report) -> None:
+    for finding in report.findings:
+        rows = ", ".join(map(str, finding.rows))
+        where = f"{finding.table}.csv" + (f", row {rows}" if rows else "")
+        print(f"{finding.code} {finding.title} ({where})")
+        print(f"  {finding.message}")
+        if finding.counterexample is not None:
+            print(f"  a case: {json.dumps(dict(finding.counterexample), ensure_ascii=False)}")
+        if finding.example_row is not None:
+            print(f"  for examples.csv: {finding.example_row}")
+        print(f"  {finding.page}")
+    rows = ", ".join(f"{count} {name}" for name, count in report.to_json()["rows"].items())
+    found = f"{len(report.findings)} findings" if report.findings else "nothing found"
+    print(
+        f"{report.rules.id} {report.rules.version}: {rows} rows,"
+        f" {report.services} services: {found}"
     )
-    agencies = load_catalogue().agencies
-    for rule in (rule for found in rules.by_service.values() for rule in found):
-        for agency in (rule.lead, *rule.chain):
-            if agency not in agencies:
-                raise PermanentError("rules.broken", f"rule {rule.id}: no agency {agency!r}")
 
 
-async def _release(
-    ruleset: str, tables: dict[str, Any], day: date, approvers: tuple[str, ...]
-) -> tuple[str, bool]:
-    connection = await connect(console_postgres())
+@app.command()
+def decide(folder: Folder, facts: Facts, tried: Tried = None, as_json: AsJson = False) -> None:
+    """Decide one case."""
+    rules = _load(folder, as_json)
+    case = _case(facts, rules, as_json)
     try:
-        return await put_release(connection, ruleset, tables, day, approvers)
-    finally:
-        await connection.close()
+        decision = rules.decide(case, tried or ())
+    except FactError as error:
+        _end(str(error), as_json)
+    if as_json:
+        _print_json(decision.to_json())
+    else:
+        _print_decision(decision)
+
+
+def _print_decision(decision: Decision) -> None:
+    lead = decision.lead
+    if lead is not None:
+        print(f"{lead.agency} leads, by {lead.rule}")
+        if lead.chain:
+            print(f"  then in turn: {', '.join(lead.chain)}")
+        if lead.responsible != lead.agency:
+            print(f"  responsible: {lead.responsible}")
+    elif decision.candidates:
+        print(f"to triage: {', '.join(decision.candidates)} match at the same priority")
+    else:
+        print("to triage: no row matches")
+    for one in decision.joint_review:
+        what = f"is asked for {one.document or 'data'}" if one.task == "query" else "reviews"
+        print(f"  beside it {one.agency} {what}, by {one.rule}")
+    if limit := decision.deadline:
+        shares = f", {' + '.join(map(str, limit.steps))} in turn" if limit.steps else ""
+        unit = limit.unit.replace("_", " ") + ("s" if limit.limit != 1 else "")
+        print(f"  limit: {limit.limit} {unit}{shares}, by {limit.rule}")
+    looked_at = ", ".join(f"{name} {_shown(value)}" for name, value in decision.facts.items())
+    print(f"  looked at: {looked_at}")
+    print(f"  rules: {decision.ruleset} {decision.version}")
+
+
+@app.command("explain")
+def explain_case(
+    folder: Folder,
+    facts: Facts,
+    why_not: Annotated[
+        str | None, typer.Option(help="The code of an agency that one would have expected.")
+    ] = None,
+    tried: Tried = None,
+    as_json: AsJson = False,
+) -> None:
+    """Why a case goes where it goes, why not elsewhere, and what it just missed."""
+    rules = _load(folder, as_json)
+    case = _case(facts, rules, as_json)
+    try:
+        found = explain(rules, case, why_not, tried or ())
+    except FactError as error:
+        _end(str(error), as_json)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        _print_explanation(found)
+
+
+def _print_explanation(found: Explanation) -> None:
+    _print_decision(found.decision)
+    print("\nrows of lead, the nearest first:")
+    for looked in found.lead:
+        _print_row(looked)
+    if found.why_not is not None:
+        print(f"\nwhy not {found.why_not.agency}: {_REASONS[found.why_not.reason]}")
+        for looked in found.why_not.rows:
+            _print_row(looked)
+
+
+def _print_row(looked: Looked) -> None:
+    if looked.state == "misses":
+        why = "; ".join(
+            f"{miss.input} is {_shown(miss.fact)}, the row wants {miss.cell}"
+            for miss in looked.misses
+        )
+        why = f"misses: {why}"
+    else:
+        why = _STATES[looked.state]
+    print(f"  row {looked.row.number} {looked.row.id} -> {looked.agency}: {why}")
+
+
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(help="The folder of the earlier rule set.")],
+    after: Annotated[Path, typer.Argument(help="The folder of the later one.")],
+    as_json: AsJson = False,
+) -> None:
+    """Which cases change, from where to where.
+
+    Status 0: none, 1: some, 2: unreadable.
+    """
+    old, new = _load(before, as_json), _load(after, as_json)
+    try:
+        changes = difference(old, new)
+    except TableError as error:
+        _unreadable(error, as_json)
+    if as_json:
+        _print_json(
+            {
+                "from": {"ruleset": old.id, "version": old.version},
+                "to": {"ruleset": new.id, "version": new.version},
+                "changes": [change.to_json() for change in changes],
+            }
+        )
+    else:
+        _print_changes(old, new, changes)
+    if changes:
+        raise SystemExit(1)
+
+
+def _print_changes(old: RuleSet, new: RuleSet, changes: tuple[Change, ...]) -> None:
+    for change in changes:
+        said = change.to_json()
+        print(
+            f"{change.service} {change.table}: {_outputs(said['from'])} -> {_outputs(said['to'])}"
+        )
+        for case in said["cases"]:
+            cells = " and ".join(f"{name} is {cell}" for name, cell in case.items())
+            print(f"  when {cells}" if cells else "  always")
+        if said["more_cases"]:
+            print(f"  and {said['more_cases']} more such")
+        if not change.proved:
+            print("  not proved: the rows are too many and too intertwined")
+        rules = [", ".join(ids) or "no row" for ids in (change.before_rules, change.after_rules)]
+        print(f"  rows: {rules[0]} -> {rules[1]}")
+        print(f"  a case: {json.dumps(dict(change.counterexample), ensure_ascii=False)}")
+    count = f"{len(changes)} changes" if changes else "no case changes"
+    print(f"{old.id} {old.version} -> {new.id} {new.version}: {count}")
+
+
+def _outputs(said: Any) -> str:
+    if said is None:
+        return "no row decides"
+    if isinstance(said, list):
+        return "; ".join(map(_outputs, said)) or "nobody"
+    parts = [" then ".join(value) if isinstance(value, list) and name == "chain" else value
+             for name, value in said.items()]  # fmt: skip
+    words = [" + ".join(map(str, v)) if isinstance(v, list) else str(v) for v in parts]
+    return ", ".join(word for word in words if word)
+
+
+def _shown(fact: object) -> str:
+    return {None: "missing", True: "yes", False: "no"}.get(fact, str(fact))  # type: ignore[call-overload,no-any-return]
+
+
+def names() -> Names:
+    """What the city's catalogue knows. Ends the command when that cannot be read."""
+    try:
+        found = load_catalogue()
+    except CatalogueError as error:
+        end(f"the catalogue cannot be read:\n{error}")
+    return Names(frozenset(found.services), frozenset(found.agencies), frozenset(found.districts))
+
+
+def _load(folder: Path, as_json: bool) -> RuleSet:
+    try:
+        return load(folder, names())
+    except TableError as error:
+        _unreadable(error, as_json)
+
+
+def _unreadable(error: TableError, as_json: bool) -> NoReturn:
+    if as_json:
+        _print_json({"errors": [one.to_json() for one in error.problems], "count": error.count})
+    else:
+        print(error, file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _case(path: Path, rules: RuleSet, as_json: bool) -> Mapping[str, Any]:
+    """The facts in a file. A name that is no input is told: it may be a slip of the pen."""
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8-sig")
+        facts = json.loads(text, object_pairs_hook=_once)
+    except OSError as error:
+        _end(f"{path}: {error.strerror}", as_json)
+    except ValueError as error:
+        _end(f"{path}: is no JSON object of facts: {error}", as_json)
+    if not isinstance(facts, dict):
+        _end(f'{path}: expected one JSON object, as {{"service": "SVC-056"}}', as_json)
+    known = [one.name for one in rules.inputs]
+    for name in facts:
+        if name not in known:
+            detail = f"{name!r} is no input and plays no part; inputs are {', '.join(known)}"
+            print(f"casebus: {path}: {detail}", file=sys.stderr)
+    return facts
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is there twice")
+    return found
+
+
+def _end(message: str, as_json: bool) -> NoReturn:
+    if as_json:
+        _print_json({"errors": [{"message": message}]})
+        raise SystemExit(2)
+    end(message)
+
+
+def _print_json(said: object) -> None:
+    print(json.dumps(said, ensure_ascii=False, indent=2))
+
+
+for command in (
+    releases.release,
+    releases.approve,
+    releases.withdraw,
+    releases.rollback,
+    releases.releases,
+    releases.shadow,
+):
+    app.command()(command)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from shared.contract.errors import PermanentError
-from shared.contract.events import Facts
+from shared.contract.events import Facts, JointReview
 
 CommandName = Literal["accept", "request_correction", "complete", "return"]
 Transitions = Mapping[str, Collection[str]]
@@ -67,6 +67,7 @@ class Case:
     received_at: datetime
     assigned_at: datetime
     due_on: date
+    joint_review: tuple[JointReview, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

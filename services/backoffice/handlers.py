@@ -18,6 +18,7 @@ from shared.contract.events import (
     CaseStepCompleted,
     CaseUpdate,
     Event,
+    LimitUnit,
     derived_id,
 )
 from shared.contract.wire import Outgoing, encode
@@ -27,8 +28,8 @@ LONGEST_TEXT = 1000
 MOST_ITEMS = 30
 TAKEN = (CaseAssigned, CaseUpdate, ApplicationSupplemented, ApplicationWithdrawn)
 
-Due = Callable[[str, datetime], date]
-"""The day on which a service's case that was received then is due."""
+Due = Callable[[datetime, int | None, LimitUnit | None], date]
+"""The day on which a case that was received then is due, under that limit or without one."""
 
 
 class Cases(Protocol):
@@ -79,7 +80,8 @@ async def on_case_assigned(event: CaseAssigned, cases: Cases, due: Due, now: dat
         sealed=known.sealed if known else event.sealed,
         received_at=event.received_at,
         assigned_at=now,
-        due_on=due(event.service, event.received_at),
+        due_on=due(event.received_at, event.limit, event.limit_unit),
+        joint_review=event.joint_review,
     )
     await cases.put(case, now)
     await cases.put_assignment(event)

@@ -146,4 +146,5 @@ def _line(case: Case, catalogue: Catalogue) -> dict[str, Any]:
         "received_at": case.received_at.isoformat(),
         "assigned_at": case.assigned_at.isoformat(),
         "due_on": case.due_on.isoformat(),
+        "joint_review": case.joint_review,
     }

@@ -10,6 +10,7 @@ from services.backoffice import http, worker
 from services.backoffice.domain import check_paths
 from services.backoffice.settings import BackofficeSettings
 from services.backoffice.store import SCHEMA
+from shared.contract.events import LimitUnit
 from shared.runtime.outbox import Bell
 from shared.runtime.postgres import answers, open_pool
 from shared.runtime.process import run_parts
@@ -33,10 +34,8 @@ async def run(only: tuple[str, ...] = PARTS) -> None:
     async def check() -> dict[str, bool]:
         return {"postgres": await answers(pool)}
 
-    def due(service: str, received_at: datetime) -> date:
-        known = catalogue.services[service]
-        day = received_at.astimezone(_CITY).date()
-        return calendar.due_on(day, known.limit, known.limit_unit)
+    def due(received_at: datetime, limit: int | None, unit: LimitUnit | None) -> date:
+        return calendar.due_on(received_at.astimezone(_CITY).date(), limit, unit)
 
     app = new_app("casebus backoffice", check)
     if "web" in only:

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from services.backoffice.domain import Case
-from shared.contract.events import CaseAssigned
+from shared.contract.events import CaseAssigned, JointReview
 from shared.contract.wire import Outgoing
 from shared.runtime.outbox import Tables
 from shared.runtime.postgres import Connection, Pool, rows, statements
@@ -22,6 +22,7 @@ _COLUMNS = tuple(field.name for field in fields(Case))
 def _case(row: Any) -> Case:
     values = {name: row[name] for name in _COLUMNS}
     values["chain"], values["tried"] = tuple(row["chain"]), tuple(row["tried"])
+    values["joint_review"] = tuple(JointReview(**one) for one in row["joint_review"])
     return Case(**values)
 
 
@@ -37,6 +38,7 @@ class PostgresCases:
 
     async def put(self, case: Case, now: datetime) -> None:
         values = {name: getattr(case, name) for name in _COLUMNS}
+        values["joint_review"] = [one.model_dump() for one in case.joint_review]
         await _sql.put_case(self._connection, **values, changed_at=now)
 
     async def put_assignment(self, event: CaseAssigned) -> None:

@@ -1,22 +1,30 @@
-"""The operators' page and its JSON: what is stuck, where, and where everything is."""
+"""The operators' pages and JSON: what is stuck, where everything is, and the releases of rules."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI, Query
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from catalogue import Catalogue
-from services.console import store
+from services.console import shadow, store
+from services.console.domain import in_force
+from services.console.releases import all_releases
 from services.console.settings import ConsoleSettings
 from services.console.texts import TEXTS
 from shared.runtime.postgres import Pool
 
 _PAGES = Path(__file__).parent / "pages"
+_CITY = ZoneInfo("Asia/Taipei")
+# What a page shows of a list; the command line shows all of it.
+_MOST = 100
 # Below these a lag is the ordinary movement of things, and nobody is bothered with it.
 _WARN_RECORDS = 10
 _WARN_SECONDS = 30.0
+Lang = Annotated[str, Query(pattern="^(zh-TW|en)$")]
 
 
 def add_routes(app: FastAPI, settings: ConsoleSettings, catalogue: Catalogue, pool: Pool) -> None:
@@ -44,10 +52,15 @@ def add_routes(app: FastAPI, settings: ConsoleSettings, catalogue: Catalogue, po
             **await store.overview(pool),
         }
 
+    async def released() -> dict[str, Any]:
+        releases = await all_releases(pool)
+        return {
+            "releases": releases,
+            "in_force": in_force(releases, datetime.now(_CITY).date()),
+        }
+
     @app.get("/", response_class=HTMLResponse)
-    async def home(
-        lang: Annotated[str, Query(pattern="^(zh-TW|en)$")] = "zh-TW",
-    ) -> HTMLResponse:
+    async def home(lang: Lang = "zh-TW") -> HTMLResponse:
         page = pages.get_template("home.html.jinja")
         return HTMLResponse(
             page.render(
@@ -56,6 +69,28 @@ def add_routes(app: FastAPI, settings: ConsoleSettings, catalogue: Catalogue, po
                 links=settings.links,
                 agencies=catalogue.agencies,
                 **await collect(),
+                **await released(),
+            )
+        )
+
+    @app.get("/rules", response_class=HTMLResponse)
+    async def rules(lang: Lang = "zh-TW") -> HTMLResponse:
+        found = await released()
+        page = pages.get_template("rules.html.jinja")
+        return HTMLResponse(
+            page.render(
+                lang=lang,
+                t=TEXTS[lang],
+                city=_CITY,
+                most=_MOST,
+                agencies=catalogue.agencies,
+                services=catalogue.services,
+                trials=[
+                    (release, await shadow.trial(pool, release.number))
+                    for release in found["releases"]
+                    if release.state == "shadow"
+                ],
+                **found,
             )
         )
 

@@ -17,7 +17,14 @@ from shared.runtime.postgres import Connection
 from shared.runtime.relay import Position, read_position
 from shared.runtime.settings import Settings
 
-GROUPS = ("intake-projection", "router", "backoffice-inbox", "notifier-ledger", "console-counts")
+GROUPS = (
+    "intake-projection",
+    "router",
+    "backoffice-inbox",
+    "notifier-ledger",
+    "console-counts",
+    "console-shadow",
+)
 OUTBOXES = ("intake", "backoffice", "notifier", "console")
 
 

@@ -1,4 +1,4 @@
-"""The wiring of the console: its page, its measurements and its relay."""
+"""The wiring of the console: its pages, its measurements and its relay."""
 
 from collections.abc import Awaitable, Callable
 
@@ -35,6 +35,7 @@ async def run(only: tuple[str, ...] = PARTS) -> None:
     if "worker" in only:
         parts["sampler"] = worker.Sampler(settings, pool, catalogue).run
         parts["counts"] = lambda: worker.count(settings, pool, bell.ring)
+        parts["shadow"] = lambda: worker.count_shadow(settings, pool, bell.ring)
     if "relay" in only:
         parts["relay"] = Relay(settings, pool, SCHEMA).run
     await run_parts({name: part() for name, part in parts.items()})

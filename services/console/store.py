@@ -57,7 +57,7 @@ async def latest_relay_samples(pool: Pool) -> list[dict[str, Any]]:
 
 
 async def overview(pool: Pool) -> dict[str, Any]:
-    """What the first page shows beside lag: events, open cases, releases, what is parked."""
+    """What the first page shows beside lag: events, open cases, what is parked."""
     parked = []
     for name in _SERVICES:
         counted = await pool.fetch(
@@ -68,6 +68,5 @@ async def overview(pool: Pool) -> dict[str, Any]:
     return {
         "counts": [dict(row) for row in await rows(_sql.counts_last_hour(pool))],
         "open_cases": [dict(row) for row in await rows(_sql.open_cases(pool))],
-        "releases": [dict(row) for row in await rows(_sql.releases(pool))],
         "parked": parked,
     }

@@ -1,4 +1,5 @@
-"""The console's streams: lag, measured every few seconds, and events counted by the minute."""
+"""The console's streams: lag, measured every few seconds; events counted by the minute; what
+releases in shadow decided."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -8,12 +9,12 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from catalogue import Catalogue
-from services.console import store
+from services.console import shadow, store
 from services.console.lag import group_lags, relay_lags
 from services.console.releases import TABLES
 from services.console.settings import ConsoleSettings
 from shared.contract import topics
-from shared.contract.events import CASE_EVENTS, Event
+from shared.contract.events import CASE_EVENTS, DecisionShadowed, Event
 from shared.contract.wire import Record
 from shared.runtime import metrics
 from shared.runtime.postgres import TRANSIENT, Connection, Pool
@@ -21,6 +22,8 @@ from shared.runtime.stream import Sink, consume
 
 log = structlog.get_logger()
 GROUP = "console-counts"
+SHADOW_GROUP = "console-shadow"
+SHADOWED = (DecisionShadowed,)
 
 
 def topics_of(catalogue: Catalogue) -> Mapping[str, Sequence[str]]:
@@ -37,6 +40,7 @@ def topics_of(catalogue: Catalogue) -> Mapping[str, Sequence[str]]:
         "backoffice-inbox": (topics.APPLICATIONS, *agencies, *updates),
         "notifier-ledger": (topics.APPLICATIONS, topics.CASES),
         GROUP: (topics.APPLICATIONS, topics.CASES, topics.NOTICES),
+        SHADOW_GROUP: (topics.RULES_SHADOW,),
     }
 
 
@@ -75,3 +79,16 @@ async def count(settings: ConsoleSettings, pool: Pool, ring: Callable[[], None])
 
     sink = Sink(pool, TABLES, GROUP, tuple(CASE_EVENTS.values()), handle, ring)
     await consume(settings, GROUP, [topics.APPLICATIONS, topics.CASES, topics.NOTICES], sink)
+
+
+async def count_shadow(settings: ConsoleSettings, pool: Pool, ring: Callable[[], None]) -> None:
+    """Count what releases in shadow decided, by service, agencies and tables that differ."""
+    await consume(settings, SHADOW_GROUP, [topics.RULES_SHADOW], shadow_sink(pool, ring))
+
+
+def shadow_sink(pool: Pool, ring: Callable[[], None]) -> Sink:
+    async def handle(connection: Connection, event: Event, _: Record) -> None:
+        assert isinstance(event, DecisionShadowed)
+        await shadow.count(connection, event)
+
+    return Sink(pool, TABLES, SHADOW_GROUP, SHADOWED, handle, ring)

@@ -12,6 +12,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from catalogue import Catalogue
+from catalogue.facts import RoutingFacts, load_facts
 from services.intake.identity import (
     InvalidValue,
     address_line,
@@ -65,6 +66,16 @@ class ApplicationForm(_Part):
         default_factory=dict, max_length=200
     )
     consents: list[str] = Field(default_factory=list, max_length=50)
+
+
+# What the rules ask that has a field of its own; all else is asked for in `answers`.
+_FIELDS = {
+    "service": "service",
+    "applicant_kind": "applicant.kind",
+    "district": "address.district",
+    "side_of_aiguo": "location.side_of_aiguo",
+}
+_CONSENT = "consents_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,18 +134,55 @@ def check(form: ApplicationForm, catalogue: Catalogue) -> tuple[Checked | None, 
     for code in form.consents:
         if code not in catalogue.documents:
             errors.append(FieldError("consents", f"there is no document {code!r} / 查無此文件"))
+    routing = load_facts()
+    answered, wrong = _answered(form, routing)
+    errors += wrong
+    place_of = "address" if form.location is None else "location"
+    located = changes.get(place_of, {}).get("district")
+    if form.service in catalogue.services and located is not None:
+        errors += _missing(form, str(located), routing)
     if errors:
         return None, errors
     for part, values in changes.items():
         form = form.model_copy(update={part: getattr(form, part).model_copy(update=values)})
     place = form.location or Location(district=form.address.district)
     facts: Facts = {
+        **answered,
         "district": place.district,
         "side_of_aiguo": place.side_of_aiguo,
         "applicant_kind": form.applicant.kind,
         "channel": "online",
     }
     return Checked(form, facts), []
+
+
+def _answered(form: ApplicationForm, routing: RoutingFacts) -> tuple[Facts, list[FieldError]]:
+    """The answers and consents that the rules ask about. All others stay sealed."""
+    facts: Facts = {}
+    errors = []
+    for name, value in form.answers.items():
+        asked = routing.inputs.get(name)
+        if asked is None or asked.is_open or name in _FIELDS or name.startswith(_CONSENT):
+            continue
+        try:
+            facts[name] = asked.read(value)
+        except ValueError as error:
+            errors.append(FieldError(f"answers.{name}", str(error)))
+    consents = {_CONSENT + code.lower() for code in form.consents}
+    facts |= dict.fromkeys(sorted(consents & routing.inputs.keys()), True)
+    return facts, errors
+
+
+def _missing(form: ApplicationForm, district: str, routing: RoutingFacts) -> list[FieldError]:
+    """What the rules say is never missing for this service in this district, and yet is."""
+    given = {*form.answers, *_FIELDS}
+    if form.location is None or form.location.side_of_aiguo is None:
+        given.remove("side_of_aiguo")
+    return [
+        FieldError(_FIELDS.get(name, f"answers.{name}"), routing.inputs[name].expected)
+        for name in routing.required(form.service, district)
+        if name not in given
+    ]
 
 
 def password(secret: bytes, case_id: UUID) -> str:

@@ -1,143 +1,106 @@
-"""Where a case goes, and why: rules and decisions, pure."""
+"""Where a case goes, and why: which release decides, and what its decision comes to. Pure."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Any
+from typing import Literal, cast
 
-from shared.contract.errors import PermanentError
-from shared.contract.events import Decision, Fact, Facts, RulesReleased
+from services.router.rules import FactError, RuleSet
+from shared.contract.events import Decision, Facts, JointReview, LimitUnit
 from shared.contract.topics import CONTROL_UNIT, TRIAGE
 
-INPUTS = ("service", "district", "side_of_aiguo")
+Outcome = Literal["manual", "next_step", "triage", "control_unit"]
 # After this many agencies gave a case back, the control unit decides.
 MOST_RETURNS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """One row of the lead table. An input that is None matches anything."""
+class Release:
+    """A rule set and from when it decides; `number` is the console's. In shadow it decides
+    nothing."""
 
-    id: str
-    inputs: tuple[frozenset[str] | None, ...]
-    lead: str
-    chain: tuple[str, ...]
-    responsible: str
-
-    def matches(self, values: tuple[Fact, ...]) -> bool:
-        return all(
-            wanted is None or value in wanted
-            for wanted, value in zip(self.inputs, values, strict=True)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class RuleSet:
-    """One release, its rows kept by service so that a decision looks at few of them."""
-
-    id: str
-    version: str
+    number: int
+    rules: RuleSet
     effective_from: date
     released_at: datetime
-    by_service: Mapping[str, tuple[Rule, ...]]
+    state: Literal["live", "shadow"] = "live"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a decision comes to: who leads, who follows, and why."""
+    """What a decision comes to: who leads, who follows, who reviews, until when, and why.
+
+    `limit` and its steps are of the whole case, as in the assignment.
+    """
 
     agency: str
     responsible: str
     chain: tuple[str, ...]
     decision: Decision
+    joint_review: tuple[JointReview, ...] = ()
+    limit: int | None = None
+    limit_unit: LimitUnit | None = None
+    limit_steps: tuple[int, ...] = ()
 
 
-def rule_set(release: RulesReleased) -> RuleSet:
-    """The rules of a release. Raises PermanentError rules.broken naming row and column."""
-    rows = release.tables.get("lead")
-    if not isinstance(rows, list) or not rows:
-        raise PermanentError("rules.broken", "the lead table has no row")
-    by_service: dict[str, list[Rule]] = {}
-    for number, row in enumerate(rows, start=2):
-        try:
-            rule = Rule(
-                id=row["id"],
-                inputs=tuple(_cell(row[name]) for name in INPUTS),
-                lead=row["lead"].strip(),
-                chain=tuple(part.strip() for part in row["chain"].split(";") if part.strip()),
-                responsible=row["responsible"].strip(),
-            )
-        except (KeyError, AttributeError, TypeError) as error:
-            raise PermanentError("rules.broken", f"lead, row {number}: {error!r}") from error
-        # A rule without a service or a lead would match nothing, or send a case to nobody.
-        cells = {**dict(zip(INPUTS, rule.inputs, strict=True)), "lead": rule.lead}
-        for column, cell in cells.items():
-            if cell is not None and not cell:
-                raise PermanentError("rules.broken", f"lead, row {number}, column {column}: empty")
-        services = rule.inputs[0]
-        if services is None:
-            raise PermanentError(
-                "rules.broken", f"lead, row {number}, column service: name one, not '-'"
-            )
-        for service in services:
-            by_service.setdefault(service, []).append(rule)
-    return RuleSet(
-        release.ruleset,
-        release.version,
-        release.effective_from,
-        release.time,
-        {service: tuple(rules) for service, rules in by_service.items()},
-    )
+def in_force(releases: Collection[Release], received: date) -> Release:
+    """The live release for a case received that day: the latest in force, else the earliest.
 
-
-def _cell(text: str) -> frozenset[str] | None:
-    if text.strip() == "-":
-        return None
-    return frozenset(part.strip() for part in text.split(";") if part.strip())
-
-
-def in_force(releases: Collection[RuleSet], received: date) -> RuleSet:
-    """The release for a case received that day: the latest in force, else the earliest.
-
-    Of two that are in force from the same day, the one that was released last.
+    Of two that are in force from the same day, the one that was released last. Raises ValueError
+    when none is live.
     """
-    ordered = sorted(releases, key=lambda release: (release.effective_from, release.released_at))
-    fitting = [release for release in ordered if release.effective_from <= received]
-    return fitting[-1] if fitting else ordered[0]
+    live = [release for release in releases if release.state == "live"]
+    fitting = [release for release in live if release.effective_from <= received]
+    return max(fitting, key=_turn) if fitting else min(live, key=_turn)
+
+
+def _turn(release: Release) -> tuple[date, datetime, int]:
+    return release.effective_from, release.released_at, release.number
 
 
 def decide(rules: RuleSet, service: str, facts: Facts, tried: Collection[str] = ()) -> Route:
-    """The one rule that matches, leaving out agencies that gave the case back; else triage."""
-    looked_at: dict[str, Any] = {name: facts.get(name) for name in INPUTS[1:]}
-    values = (service, *looked_at.values())
-    matching = [
-        rule
-        for rule in rules.by_service.get(service, ())
-        if rule.lead not in tried and rule.matches(values)
-    ]
-    if len(matching) == 1:
-        rule = matching[0]
+    """By the rules, leaving out agencies that gave the case back; else triage.
+
+    A fact that the rules cannot take loses no case: triage gets it and hears what is wrong.
+    """
+    try:
+        found = rules.decide({**facts, "service": service}, without=tried)
+    except FactError as error:
+        # Enough to see the same problem again.
+        looked_at: Facts = {error.name: facts.get(error.name), "service": service}
         decision = Decision(
-            outcome="rule",
+            outcome="triage",
             ruleset=rules.id,
             version=rules.version,
-            rule=rule.id,
-            facts={"service": service, **looked_at},
+            rule=None,
+            facts=looked_at,
+            problem=str(error),
         )
-        return Route(rule.lead, rule.responsible, rule.chain, decision)
-    return _to_triage(rules, {"service": service, **looked_at}, tuple(rule.id for rule in matching))
-
-
-def _to_triage(rules: RuleSet, facts: Facts, candidates: tuple[str, ...] = ()) -> Route:
+        return Route(TRIAGE, TRIAGE, (), decision)
+    lead, deadline = found.lead, found.deadline
     decision = Decision(
-        outcome="triage",
-        ruleset=rules.id,
-        version=rules.version,
-        rule=None,
-        facts=facts,
-        candidates=candidates,
+        outcome=found.outcome,
+        ruleset=found.ruleset,
+        version=found.version,
+        rule=lead.rule if lead else None,
+        facts=dict(found.facts),
+        candidates=found.candidates,
+        joint_review_rules=tuple(review.rule for review in found.joint_review),
+        deadline_rule=deadline.rule if deadline else None,
     )
-    return Route(TRIAGE, TRIAGE, (), decision)
+    return Route(
+        agency=lead.agency if lead else TRIAGE,
+        responsible=lead.responsible if lead else TRIAGE,
+        chain=lead.chain if lead else (),
+        decision=decision,
+        joint_review=tuple(
+            JointReview(agency=review.agency, task=review.task, document=review.document)
+            for review in found.joint_review
+        ),
+        limit=deadline.limit if deadline else None,
+        limit_unit=cast(LimitUnit, deadline.unit) if deadline else None,
+        limit_steps=deadline.steps if deadline else (),
+    )
 
 
 def decide_again(
@@ -154,23 +117,43 @@ def decide_again(
     The rules name who begins a case. Where a later agency of a chain gives it back they would
     lead to the first one again, which is done with it: a person at triage says who stands in.
     """
-    looked_at: Facts = {"service": service, "returned_by": returned_by, "proposed": proposed}
-
-    def by_hand(outcome: Any, agency: str) -> Route:
-        decision = Decision(
-            outcome=outcome,
-            ruleset=rules.id,
-            version=rules.version,
-            rule=None,
-            facts=looked_at,
-        )
-        return Route(agency, agency, (), decision)
-
+    by_rule = decide(rules, service, facts, tried)
+    why: Facts = {"returned_by": returned_by, "proposed": proposed}
     if returned_by in (TRIAGE, CONTROL_UNIT) and proposed:
-        return by_hand("manual", proposed)
+        return _instead(by_rule, "manual", proposed, why)
     returns = [agency for agency in tried if agency not in (TRIAGE, CONTROL_UNIT)]
     if len(returns) >= MOST_RETURNS or returned_by in (TRIAGE, CONTROL_UNIT):
-        return by_hand("control_unit", CONTROL_UNIT)
+        return _instead(by_rule, "control_unit", CONTROL_UNIT, why)
     if step > 1:
-        return _to_triage(rules, looked_at)
-    return decide(rules, service, facts, tried)
+        return _instead(by_rule, "triage", TRIAGE, why)
+    return by_rule
+
+
+def next_step(
+    rules: RuleSet, service: str, facts: Facts, after: str, step: int, following: str
+) -> Route:
+    """To the agency that follows in a chain, when `after` is done with its `step`."""
+    why: Facts = {"after": after, "step": step}
+    return _instead(decide(rules, service, facts), "next_step", following, why)
+
+
+def _instead(by_rule: Route, outcome: Outcome, agency: str, why: Facts) -> Route:
+    """Not to whom the rules name. The limit is of the whole case: it stays as they say."""
+    told = by_rule.decision
+    decision = Decision(
+        outcome=outcome,
+        ruleset=told.ruleset,
+        version=told.version,
+        rule=None,
+        facts={**told.facts, **why},
+        deadline_rule=told.deadline_rule,
+        problem=told.problem,
+    )
+    return replace(
+        by_rule,
+        agency=agency,
+        responsible=agency,
+        chain=(),
+        decision=decision,
+        joint_review=(),
+    )

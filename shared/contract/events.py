@@ -79,10 +79,29 @@ class Decision(BaseModel):
     rule: str | None
     facts: Facts
     candidates: tuple[str, ...] = ()
+    joint_review_rules: tuple[str, ...] = ()
+    deadline_rule: str | None = None
+    problem: str = ""
+
+
+class JointReview(BaseModel):
+    """An agency that works beside the lead: it reviews, or a document is queried from it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    agency: str
+    task: Literal["review", "query"]
+    document: str = ""
+
+
+LimitUnit = Literal["working_day", "calendar_day", "month", "hour", "at_once"]
 
 
 class CaseAssigned(Carried):
-    """An agency leads from here. On agency.CODE.cases; one for each cause, ever."""
+    """An agency leads from here. On agency.CODE.cases; one for each cause, ever.
+
+    `limit` (in `limit_unit`, from the day of receipt) is that of the whole case, None when no
+    rule gave one; `limit_steps` are the shares of the agencies in turn, the first one's first.
+    """
 
     type: ClassVar[str] = "case.assigned.v1"
     cause: UUID
@@ -92,6 +111,10 @@ class CaseAssigned(Carried):
     chain: tuple[str, ...]
     tried: tuple[str, ...]
     decision: Decision
+    joint_review: tuple[JointReview, ...] = ()
+    limit: int | None = None
+    limit_unit: LimitUnit | None = None
+    limit_steps: tuple[int, ...] = ()
 
 
 class CaseRouted(Event):
@@ -170,8 +193,33 @@ class NoticeStateChanged(Event):
     reason: str = ""
 
 
+class DecisionShadowed(Event):
+    """What a rule set in shadow would have decided beside the one in force. On rules.shadow.
+
+    One for each application while a release is in shadow. `release` is its number, `differs`
+    the tables whose outcome is another one: empty when all is the same.
+    """
+
+    type: ClassVar[str] = "decision.shadowed.v1"
+    service: str
+    release: int
+    version: str
+    live_version: str
+    agency: str
+    rule: str | None
+    live_agency: str
+    live_rule: str | None
+    differs: tuple[Literal["lead", "joint_review", "deadline"], ...]
+
+
 class RulesReleased(BaseModel):
-    """A whole rule set, on the compacted topic rules.releases under the key ruleset:version."""
+    """A whole rule set, on the compacted topic rules.releases under the key ruleset:release.
+
+    `release` is the number that the console gave it, `version` what its content comes to: a
+    rollback is a new release of an old version. In state `shadow` the routers decide beside
+    the live rules and tell the differences; `withdrawn` ends that. `tables` is the document of
+    docs/rules-format.md.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     type: ClassVar[str] = "rules.released.v1"
@@ -180,7 +228,9 @@ class RulesReleased(BaseModel):
     source: str
     time: AwareDatetime
     ruleset: str
+    release: Annotated[int, Field(ge=1)]
     version: str
+    state: Literal["live", "shadow", "withdrawn"] = "live"
     effective_from: date
     approvers: tuple[str, ...]
     tables: dict[str, Any]
@@ -199,5 +249,6 @@ CASE_EVENTS: dict[str, type[Event]] = {
         CaseStatusChanged,
         CaseUpdate,
         NoticeStateChanged,
+        DecisionShadowed,
     )
 }

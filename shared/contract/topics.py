@@ -8,6 +8,7 @@ APPLICATIONS = "applications.events"
 CASES = "cases.events"
 NOTICES = "notices.events"
 RULES = "rules.releases"
+RULES_SHADOW = "rules.shadow"
 # Nothing is ever written here: the relays commit their positions as group offsets on it.
 POSITIONS = "outbox.positions"
 # Every agency's topic shares one dead-letter topic, and so do the agencies' commands: the
@@ -50,11 +51,12 @@ def all_topics(agencies: Sequence[str], own_system: Collection[str]) -> list[Top
         TopicSpec(CASES, "wide"),
         TopicSpec(NOTICES),
         TopicSpec(RULES, compacted=True),
+        TopicSpec(RULES_SHADOW),
         TopicSpec(POSITIONS),
         TopicSpec(AGENCY_CASES_DEAD),
         TopicSpec(AGENCY_UPDATES_DEAD),
     ]
-    specs += [TopicSpec(dead(t)) for t in (APPLICATIONS, CASES, NOTICES, RULES)]
+    specs += [TopicSpec(dead(t)) for t in (APPLICATIONS, CASES, NOTICES, RULES, RULES_SHADOW)]
     specs += [TopicSpec(agency_cases(code), "agency") for code in agencies]
     specs += [TopicSpec(agency_updates(code)) for code in agencies if code in own_system]
     return specs

@@ -70,8 +70,8 @@ def encode(topic: str, event: Event | RulesReleased, traceparent: str | None = N
 
 
 def release_key(release: RulesReleased) -> str:
-    """Each version has its own key: compaction must not take those that old cases need."""
-    return f"{release.ruleset}:{release.version}"
+    """Each release has its own key: compaction must not take those that old cases need."""
+    return f"{release.ruleset}:{release.release}"
 
 
 def type_of(record: Record) -> str:

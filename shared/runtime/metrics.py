@@ -24,6 +24,17 @@ REPEATED = Counter("casebus_repeated_records", "Records seen before, by the inbo
 DEAD = Counter("casebus_dead_records", "Records sent to a dead-letter topic", ["group", "code"])
 RETRIES = Counter("casebus_retries", "Tries again because something was down", ["group"])
 DECISIONS = Counter("casebus_decisions", "Routing decisions, by the event that asked", ["cause"])
+FACTS_REFUSED = Counter(
+    "casebus_facts_refused", "Decisions that lacked a fact of the right type or a known value"
+)
+SHADOW_DECISIONS = Counter(
+    "casebus_shadow_decisions",
+    "Decisions by a release in shadow, beside the live one (same, different, failed)",
+    ["release", "outcome"],
+)
+RELEASES = Counter(
+    "casebus_releases", "Releases of rules that the router read, by state, or refused", ["state"]
+)
 NOTICES = Counter("casebus_notices", "Notices by channel and new state", ["channel", "state"])
 # Names that existing dashboards know.
 GROUP_LAG = Gauge(

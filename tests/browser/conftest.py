@@ -109,6 +109,7 @@ async def places(city: City, lived_in: str) -> dict[str, Place]:
     mail = next(one for one in mails if SCRIPT in one["text"])
     return {
         "console": Place("console", "/"),
+        "rules": Place("console", "/rules"),
         "mailbox": Place("mailbox", "/"),
         "mailbox search": Place("mailbox", f"/?number={lived_in}"),
         "mailbox without a hit": Place("mailbox", "/?number=nothing"),

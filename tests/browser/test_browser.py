@@ -13,6 +13,7 @@ from tests.city import City
 LANGUAGES = ("zh-TW", "en")
 PLACES = (
     "console",
+    "rules",
     "mailbox",
     "mailbox search",
     "mailbox without a hit",

@@ -13,7 +13,7 @@ from asyncpg import UniqueViolationError
 
 from services.backoffice import store
 from services.backoffice.handlers import Cases
-from shared.contract.events import CaseAssigned, CaseStatusChanged
+from shared.contract.events import CaseAssigned, CaseStatusChanged, JointReview
 from shared.contract.wire import encode
 from shared.runtime.outbox import Tables
 from shared.runtime.postgres import Pool
@@ -79,6 +79,10 @@ async def test_a_case_is_read_as_it_was_written(backoffice: Backoffice) -> None:
         chain=("LO-DA", "DOSW"),
         tried=("TRIAGE",),
         facts={"district": "大安區", "side_of_aiguo": None, "fee": 7, "urgent": True},
+        joint_review=(
+            JointReview(agency="FD", task="review"),
+            JointReview(agency="CA", task="query", document="HH_RECORD"),
+        ),
     )
     async with backoffice.transaction() as cases:
         await cases.put(full, NOW)
@@ -101,6 +105,7 @@ async def test_where_a_case_stands_changes_and_what_was_handed_in_does_not(
         "sealed": "newer",
         "assigned_at": NOW + timedelta(hours=1),
         "due_on": date(2027, 1, 1),
+        "joint_review": (JointReview(agency="FD", task="review"),),
     }
     never: dict[str, Any] = {
         "number": "other",

@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import csv
+import io
 import json
 import re
 from collections.abc import Callable
@@ -15,6 +17,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from catalogue import load_catalogue
+from catalogue.build_rules import FOLDER
+from catalogue.facts import load_facts
 from services.intake.domain import (
     ApplicationForm,
     Checked,
@@ -99,6 +103,20 @@ def test_a_form_that_holds_is_normalised() -> None:
         ({"address__postal_code": "106"}, "address.district"),
         ({"location": {"district": "板橋區"}}, "location.district"),
         ({"consents": ["NO_SUCH_PAPER"]}, "consents"),
+        ({"service": "SVC-056"}, "location.side_of_aiguo"),
+        ({"service": "SVC-056", "location": {"district": "中正區"}}, "location.side_of_aiguo"),
+        ({"service": "SVC-026"}, "answers.participants"),
+        ({"answers": {"newborn": "yes"}}, "answers.newborn"),
+        ({"answers": {"newborn": 1}}, "answers.newborn"),
+        ({"answers": {"participants": "3000"}}, "answers.participants"),
+        ({"answers": {"participants": 3000.0}}, "answers.participants"),
+        ({"answers": {"participants": True}}, "answers.participants"),
+        ({"answers": {"participants": -1}}, "answers.participants"),
+        ({"answers": {"participants": 1_000_001}}, "answers.participants"),
+        (
+            {"answers": {"side_of_zhongshan_n_road": "north"}},
+            "answers.side_of_zhongshan_n_road",
+        ),
     ],
 )
 def test_a_field_that_is_wrong_is_named_in_both_languages(
@@ -145,6 +163,96 @@ def test_one_way_to_be_reached_is_enough() -> None:
     assert checked(contact={"email": "wang@mail.example"}).form.contact.phone is None
 
 
+def test_what_is_expected_is_said_with_its_bounds_and_what_was_written_is_not_repeated() -> None:
+    _, (error,) = outcome(answers={"participants": "王小明"})
+
+    assert "how many people" in error.detail
+    assert "whole number from 0 up to 1000000" in error.detail
+    assert "預計參加人數" in error.detail
+    assert "王小明" not in error.detail
+
+
+PARK = {"service": "SVC-025", "location": {"district": "士林區"}}
+PARK_ANSWERS = {
+    "participants": 80,
+    "park_m2": 20_000,
+    "side_of_zhongshan_n_road": "northwest",
+}
+
+
+@pytest.mark.parametrize("left_out", PARK_ANSWERS)
+def test_what_the_rules_take_for_granted_is_asked_for(left_out: str) -> None:
+    answers = {name: value for name, value in PARK_ANSWERS.items() if name != left_out}
+    found, errors = outcome(**PARK, answers=answers)
+
+    assert found is None
+    assert [error.field for error in errors] == [f"answers.{left_out}"]
+
+
+def test_what_matters_only_in_a_split_district_is_not_asked_for_elsewhere() -> None:
+    assert checked(service="SVC-025", answers={"participants": 80}).facts["district"] == "中正區"
+    assert checked(service="SVC-056", location={"district": "大安區"})
+
+
+def test_the_form_asks_for_whatever_the_rules_assume() -> None:
+    """Row by row of assume.csv: the form without it is refused, and its field named."""
+    rows = list(csv.DictReader(io.StringIO((FOLDER / "assume.csv").read_text("utf-8"))))
+    assert rows
+    for row in rows:
+        (name,) = (column for column, cell in row.items() if cell == "missing")
+        services = ["SVC-001"] if row["service"] == "-" else row["service"].split(";")
+        district = row["district"] if row["district"] in load_catalogue().districts else "大安區"
+        for service in services:
+            if name == "district":
+                with pytest.raises(ValidationError):
+                    ApplicationForm.model_validate(body(address={"line": "八德路1號"}))
+                continue
+            _, errors = outcome(service=service, location={"district": district})
+            assert name in {error.field.rpartition(".")[2] for error in errors}, (row, service)
+
+
+def test_each_input_of_the_rules_has_a_place_in_the_form() -> None:
+    fields = {"service", "district", "side_of_aiguo"}
+    documents = {f"consents_{code.lower()}" for code in load_catalogue().documents}
+    asked = [one for one in load_facts().inputs.values() if one.name not in fields | documents]
+
+    assert asked
+    assert not [one.name for one in asked if one.is_open]
+    # Said in both languages, for the citizen sees it.
+    assert not [one.name for one in asked if one.meaning_en == one.meaning_zh]
+
+
+def test_the_answers_that_routing_needs_are_facts_and_no_other_is() -> None:
+    facts = checked(**PARK, answers={**PARK_ANSWERS, "purpose": "王小明", "copies": 2}).facts
+
+    assert {name: facts[name] for name in PARK_ANSWERS} == PARK_ANSWERS
+    assert not {"purpose", "copies"} & facts.keys()
+
+
+def test_an_answer_cannot_pass_for_what_has_a_field_of_its_own() -> None:
+    answers = {
+        "service": "SVC-002",
+        "district": "大安區",
+        "side_of_aiguo": "north",
+        "applicant_kind": "company",
+        "channel": "counter",
+        "consents_land_rec": True,
+    }
+    facts = checked(answers=answers).facts
+
+    assert facts == checked(answers={}).facts
+    _, (error,) = outcome(service="SVC-056", answers=answers)
+    assert error.field == "location.side_of_aiguo"
+
+
+def test_a_consent_is_a_fact_where_an_agency_of_the_city_can_be_asked() -> None:
+    facts = checked(consents=["LAND_REC", "LABOUR_INS"]).facts
+
+    assert {name for name in facts if name.startswith("consents_")} == {"consents_land_rec"}
+    assert facts["consents_land_rec"] is True
+    assert not [name for name in checked(consents=[]).facts if name.startswith("consents_")]
+
+
 def test_the_facts_are_where_the_case_lies_and_nothing_of_the_person() -> None:
     facts = checked().facts
 
@@ -153,6 +261,7 @@ def test_the_facts_are_where_the_case_lies_and_nothing_of_the_person() -> None:
         "side_of_aiguo": None,
         "applicant_kind": "person",
         "channel": "online",
+        "consents_hh_record": True,
     }
     text = json.dumps(facts, ensure_ascii=False)
     assert not [word for word in PERSONAL if word in text]

@@ -1,5 +1,6 @@
 """The life of a case at an agency: what may be done when, by whom, and what is told of it."""
 
+import json
 from dataclasses import replace
 from datetime import date, datetime
 from itertools import pairwise
@@ -31,8 +32,11 @@ from shared.contract.events import (
     CaseStatusChanged,
     CaseStepCompleted,
     CaseUpdate,
+    JointReview,
+    LimitUnit,
     derived_id,
 )
+from shared.contract.wire import decode
 from tests import examples
 from tests.examples import CASE, NOW, case
 from tests.fakes import FakeBackoffice
@@ -209,9 +213,9 @@ class Office:
             return await on_command(CASE, wanted, command_id or uuid4(), cases, NOW)
 
     @staticmethod
-    def _due(service: str, received_at: datetime) -> date:
-        assert service == "SVC-001"
-        return received_at.date().replace(day=30)
+    def _due(received_at: datetime, limit: int | None, unit: LimitUnit | None) -> date:
+        assert (received_at, unit) == (NOW, limit and "working_day")
+        return received_at.date().replace(day=limit or 30)
 
     @property
     def case(self) -> Case:
@@ -237,6 +241,34 @@ async def test_an_assignment_opens_a_case_with_its_due_day() -> None:
     assert list(office.store.rows.assignments) == [event.id]
     assert office.store.history(CASE) == [("DOSW", "RECEIVED", "ASSIGNED", "router", "rule")]
     assert office.told == []
+
+
+async def test_the_limit_and_the_joint_reviews_are_those_of_the_assignment() -> None:
+    office = Office()
+    beside = (JointReview(agency="FD", task="review"),)
+
+    await office.hear(
+        examples.event(CaseAssigned, limit=27, limit_unit="working_day", joint_review=beside)
+    )
+
+    assert office.case.due_on == date(2026, 11, 27)
+    assert office.case.joint_review == beside
+
+
+async def test_an_assignment_from_before_there_were_limits_is_taken_in_with_the_legal_default() -> (
+    None
+):
+    office = Office()
+    new = examples.record_of(examples.event(CaseAssigned, limit=27, limit_unit="working_day"))
+    body = json.loads(new.value or b"")
+    for name in ("joint_review", "limit", "limit_unit", "limit_steps"):
+        del body[name]
+    for name in ("joint_review_rules", "deadline_rule", "problem"):
+        del body["decision"][name]
+
+    await office.hear(decode(replace(new, value=json.dumps(body).encode())))
+
+    assert (office.case.due_on, office.case.joint_review) == (date(2026, 11, 30), ())
 
 
 async def test_the_next_agency_gets_the_case_and_what_was_opened_stays_sealed_as_it_is() -> None:

@@ -65,6 +65,28 @@ def test_a_limit_in_calendar_days_counts_holidays_and_rolls_its_last_day_forward
     assert CALENDAR.due_on(date(2026, 11, 24), 4, "calendar_day") == date(2026, 11, 30)
 
 
+@pytest.mark.parametrize(
+    ("day", "months", "due"),
+    [
+        (date(2025, 1, 10), 1, date(2025, 2, 10)),
+        (date(2025, 10, 31), 1, date(2025, 12, 1)),  # 30 November is a Sunday
+        (date(2026, 11, 24), 6, date(2027, 5, 24)),
+        (date(2026, 11, 28), 0, date(2026, 11, 30)),  # a Saturday
+    ],
+)
+def test_a_limit_in_months_ends_on_the_same_day_of_the_month_or_its_last_one(
+    day: date, months: int, due: date
+) -> None:
+    assert CALENDAR.due_on(day, months, "month") == due
+
+
+@pytest.mark.parametrize(("hours", "days"), [(0, 0), (23, 0), (24, 1), (71, 2), (72, 3)])
+def test_a_limit_in_hours_ends_with_the_day_on_which_they_are_over(hours: int, days: int) -> None:
+    due = date(2026, 11, 23) + timedelta(days)
+
+    assert CALENDAR.due_on(date(2026, 11, 23), hours, "hour") == due
+
+
 @pytest.mark.parametrize("unit", ["hour", "at_once"])
 def test_at_once_ends_with_the_day_or_the_next_working_day(unit: LimitUnit) -> None:
     assert CALENDAR.due_on(date(2026, 11, 24), 0, unit) == date(2026, 11, 24)
@@ -90,7 +112,10 @@ def test_between_receipt_and_due_day_lie_as_many_working_days_as_the_limit(
     assert sum(map(CALENDAR.is_working_day, after)) == limit
 
 
-@given(DAYS, st.sampled_from(["calendar_day", "hour", "at_once", None]), st.integers(0, 60))
+UNITS = ["working_day", "calendar_day", "month", "hour", "at_once", None]
+
+
+@given(DAYS, st.sampled_from(UNITS), st.integers(0, 60))
 def test_no_case_is_due_on_a_holiday_or_before_it_came(
     day: date, unit: LimitUnit | None, limit: int
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from catalogue import CatalogueError, Problem, load_catalogue
+from catalogue.facts import RoutingFacts, load_facts
 from catalogue.loader import DATA
 
 TABLES = (
@@ -60,6 +61,7 @@ def test_the_citys_own_data_holds() -> None:
 
     assert len(catalogue.districts) == 12
     assert sum(code.startswith("DO-") for code in catalogue.agencies) == 12
+    assert {row.office for row in catalogue.jurisdiction} <= set(catalogue.agencies)
     assert len(catalogue.statuses) == 27
     assert sum(map(len, catalogue.transitions.values())) == 53
 
@@ -148,6 +150,21 @@ def test_a_jurisdiction_over_no_district_is_named(folder: Path) -> None:
     assert _places(folder) == [("jurisdiction.csv", 3, "district")]
 
 
+def test_an_office_that_is_no_agency_is_named(folder: Path) -> None:
+    _set(folder / "jurisdiction.csv", 15, "office", "青年公園管理所")
+
+    (problem,) = _problems(folder)
+    assert (problem.file, problem.row, problem.column) == ("jurisdiction.csv", 15, "office")
+    assert "agency" in problem.message
+
+
+def test_a_semicolon_inside_brackets_does_not_cut_a_text_in_two(folder: Path) -> None:
+    _set(folder / "services.csv", 4, "waivable", "one (asked; on dispute); another")
+
+    waivable = load_catalogue(folder).services["SVC-003"].waivable
+    assert waivable == ("one (asked; on dispute)", "another")
+
+
 def test_a_code_that_stands_there_twice_is_named_where_it_stands_again(folder: Path) -> None:
     _edit(folder / "services.csv", lambda rows: rows.insert(9, list(rows[3])))
 
@@ -213,3 +230,64 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
         ("services.csv", 5, "agency"),
         ("services.csv", 6, "stage"),
     ]
+
+
+def _facts(folder: Path, inputs: str, assume: str = "id,service\n") -> RoutingFacts:
+    (folder / "ruleset.yaml").write_text(f"ruleset: test\ninputs: {{{inputs}}}\n", "utf-8")
+    (folder / "assume.csv").write_text(assume, "utf-8")
+    return load_facts(folder)
+
+
+def test_an_answer_is_a_fact_only_when_it_is_of_its_type_and_within_its_bounds(
+    tmp_path: Path,
+) -> None:
+    inputs = _facts(
+        tmp_path,
+        "day: {type: date, min: 2020-01-01, max: 2029-12-31}, many: {type: integer, min: 2},"
+        "sure: {type: yes_no}, side: {type: text, values: [left, right]}, free: {type: text}",
+    ).inputs
+    good = {"day": "2024-02-29", "many": 2, "sure": False, "side": "left"}
+    bad: dict[str, list[object]] = {
+        "day": ["2023-02-29", "20240229", "2019-12-31", "2030-01-01", 2024, True],
+        "many": [1, "2", 2.0, True],
+        "sure": [0, 1, "yes", "true"],
+        "side": ["", "Left", True, 1],
+        "free": ["", "anything"],
+    }
+
+    assert {name: inputs[name].read(value) for name, value in good.items()} == good
+    for name, values in bad.items():
+        for value in values:
+            with pytest.raises(ValueError, match=f"{name}: write"):
+                inputs[name].read(value)
+    assert [name for name, one in inputs.items() if one.is_open] == ["free"]
+
+
+def test_what_a_form_must_ask_for_follows_from_the_rows_of_assume(tmp_path: Path) -> None:
+    facts = _facts(
+        tmp_path,
+        "service: {type: text}, district: {type: text}, side: {type: text, values: [a, b]}",
+        "id,service,district,side\nA,-,missing,-\n,,,\nB,S-1; S-2,大安區; 中山區,missing\n",
+    )
+
+    assert facts.required("S-1", "大安區") == ("district", "side")
+    assert facts.required("S-2", "中山區") == ("district", "side")
+    assert facts.required("S-3", "大安區") == facts.required("S-1", "北投區") == ("district",)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        "S-1,-,missing,missing",
+        "S-1,-,-,-",
+        "S-1,-,missing,<5",
+        "not(S-1),-,missing,-",
+        "S-1,present,missing,-",
+        'S-1,"""大安區""",missing,-',
+    ],
+)
+def test_an_assumption_that_no_form_can_see_to_is_refused_with_its_row(
+    tmp_path: Path, cells: str
+) -> None:
+    with pytest.raises(ValueError, match=r"assume.csv: row 2: a form can only"):
+        _facts(tmp_path, "", f"id,service,district,side,many\nA,{cells}\n")

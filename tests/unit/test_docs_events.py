@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from catalogue import load_catalogue
 from deploy.access import grants
 from services.backoffice.handlers import TAKEN as TAKEN_BY_BACKOFFICE
+from services.console.worker import SHADOWED
 from services.intake.handlers import FOLLOWED
 from services.notifier.handlers import TAKEN as TAKEN_BY_NOTIFIER
 from services.router.handlers import WANTED
@@ -27,6 +28,7 @@ HANDLED = {
     "backoffice": set(TAKEN_BY_BACKOFFICE),
     "notifier": set(TAKEN_BY_NOTIFIER),
     "intake": set(FOLLOWED),
+    "console": set(SHADOWED),
 }
 
 

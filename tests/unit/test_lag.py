@@ -23,7 +23,9 @@ WATCHED = console.topics_of(CATALOGUE)
 def test_every_consumer_of_the_city_is_watched() -> None:
     consumers = (intake, router, backoffice, notifier, console)
 
-    assert set(WATCHED) == set(GROUPS) == {worker.GROUP for worker in consumers}
+    groups = {worker.GROUP for worker in consumers} | {console.SHADOW_GROUP}
+
+    assert set(WATCHED) == set(GROUPS) == groups
 
 
 def test_the_back_offices_lag_is_measured_over_all_that_it_reads() -> None:

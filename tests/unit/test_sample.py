@@ -9,11 +9,12 @@ from pydantic import ValidationError
 
 from casebus.sample import Sample, applications
 from catalogue import load_catalogue
+from catalogue.build_rules import FOLDER
 from services.intake.domain import ApplicationForm, Checked, check
-from services.router.domain import decide
-from tests import examples
+from services.router.rules import Decision, load
 
 CATALOGUE = load_catalogue()
+RULES = load(FOLDER)
 WRONG = {
     "wrong check digit of the id",
     "a phone number that cannot be",
@@ -22,6 +23,8 @@ WRONG = {
     "a service that is closed",
     "a postal code of another district",
     "no name",
+    "the side of the road is missing",
+    "a number that is a text",
 }
 
 
@@ -75,19 +78,35 @@ def test_every_open_service_and_every_district_comes() -> None:
     assert {s.body["address"]["district"] for s in found} == set(CATALOGUE.districts)
 
 
-def test_a_sample_that_should_go_to_triage_does_and_a_sound_one_is_routed_by_rule() -> None:
-    rules = examples.city_rules()
+def decided(sample: Sample) -> Decision:
+    found = checked(sample.body)
+    assert found is not None, sample
+    return RULES.decide({"service": found.form.service, **found.facts})
+
+
+def test_every_sample_is_routed_by_rule_and_only_what_nobody_owns_to_triage() -> None:
     seen = Counter[str]()
     for sample in samples(2000, invalid_share=0, misrouted_share=0.3):
-        form = checked(sample.body)
-        assert form is not None
-        owned = bool(CATALOGUE.services[form.form.service].agency)
-        to_triage = sample.why.endswith("triage") or not owned
-        outcome = decide(rules, form.form.service, form.facts).decision.outcome
-        assert outcome == ("triage" if to_triage else "rule"), sample
+        lead = decided(sample).lead
+        assert lead is not None, sample
+        assert (lead.agency == "TRIAGE") == (not CATALOGUE.services[sample.body["service"]].agency)
+        assert not sample.why.endswith("triage") or lead.agency == "TRIAGE"
         seen[sample.why] += 1
     assert len(seen) == 4
     assert min(seen.values()) > 50
+
+
+def test_the_samples_show_every_office_and_every_agency_that_works_beside_it() -> None:
+    leads, tasks = set(), Counter[str]()
+    for sample in samples(6000, invalid_share=0, misrouted_share=0):
+        found = decided(sample)
+        assert found.lead is not None
+        leads.add(found.lead.agency)
+        tasks.update(review.task for review in found.joint_review)
+
+    offices = ("HRO-", "DO-", "LO-", "PO-")
+    assert leads >= {code for code in CATALOGUE.agencies if code.startswith(offices)}
+    assert min(tasks["review"], tasks["query"]) > 50
 
 
 def test_no_sample_reaches_anybody() -> None:

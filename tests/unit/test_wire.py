@@ -77,11 +77,11 @@ def test_every_event_is_read_as_it_was_written(event: Event) -> None:
     assert type(read) is type(event)
 
 
-def test_a_release_of_rules_is_read_as_it_was_written_and_keyed_by_its_version() -> None:
-    release = examples.release([examples.rule_row()])
+def test_a_release_of_rules_is_read_as_it_was_written_and_keyed_by_its_number() -> None:
+    release = examples.released(examples.document(examples.rule_row()), release=7)
     out = encode("rules.releases", release)
 
-    assert out.key == b"lead:v1"
+    assert out.key == b"lead:7"
     assert decode_release(examples.record(out)) == release
 
 
@@ -238,7 +238,7 @@ def test_another_event_on_the_topic_of_releases_is_refused() -> None:
 
 
 def test_a_release_without_tables_is_refused() -> None:
-    sound = examples.record(encode("rules.releases", examples.release([])))
+    sound = examples.record(encode("rules.releases", examples.released({})))
 
     with pytest.raises(PermanentError) as refused:
         decode_release(_changed(sound, tables=None))

@@ -1,22 +1,22 @@
 -- name: lock_case^
 SELECT case_id, number, service, agency, responsible, status, step, chain, tried, facts, sealed,
-    received_at, assigned_at, due_on
+    received_at, assigned_at, due_on, joint_review
 FROM backoffice.cases WHERE case_id = :case_id FOR UPDATE;
 
 -- name: find_case^
 SELECT case_id, number, service, agency, responsible, status, step, chain, tried, facts, sealed,
-    received_at, assigned_at, due_on
+    received_at, assigned_at, due_on, joint_review
 FROM backoffice.cases WHERE number = :number;
 
 -- name: put_case!
 INSERT INTO backoffice.cases (case_id, number, service, agency, responsible, status, step, chain,
-    tried, facts, sealed, received_at, assigned_at, due_on, changed_at)
+    tried, facts, sealed, received_at, assigned_at, due_on, joint_review, changed_at)
 VALUES (:case_id, :number, :service, :agency, :responsible, :status, :step, :chain,
-    :tried, :facts, :sealed, :received_at, :assigned_at, :due_on, :changed_at)
+    :tried, :facts, :sealed, :received_at, :assigned_at, :due_on, :joint_review, :changed_at)
 ON CONFLICT (case_id) DO UPDATE SET agency = excluded.agency, responsible = excluded.responsible,
     status = excluded.status, step = excluded.step, chain = excluded.chain, tried = excluded.tried,
     sealed = excluded.sealed, assigned_at = excluded.assigned_at, due_on = excluded.due_on,
-    changed_at = excluded.changed_at;
+    joint_review = excluded.joint_review, changed_at = excluded.changed_at;
 
 -- name: put_assignment!
 INSERT INTO backoffice.assignments (assignment_id, case_id, agency, step, decision, assigned_at)
@@ -28,7 +28,7 @@ VALUES (:case_id, :agency, :from_status, :to_status, :done_by, :reason, :done_at
 
 -- name: inbox_of
 SELECT case_id, number, service, agency, responsible, status, step, chain, tried, facts, sealed,
-    received_at, assigned_at, due_on
+    received_at, assigned_at, due_on, joint_review
 FROM backoffice.cases
 WHERE agency = :agency AND (CAST(:status AS text) IS NULL OR status = :status)
     AND (:with_closed OR status NOT IN ('CLOSED', 'ARCHIVED', 'REASSIGN_REQUESTED'))

@@ -1,13 +1,38 @@
--- name: put_release!
-INSERT INTO console.releases (ruleset, version, effective_from, approvers, tables)
-VALUES (:ruleset, :version, :effective_from, :approvers, :tables);
+-- name: put_release$
+INSERT INTO console.releases
+    (ruleset, version, state, effective_from, note, rollback_of, proposed_by, tables)
+VALUES (:ruleset, :version, :state, :effective_from, :note, :rollback_of, :proposed_by, :tables)
+RETURNING number;
 
--- name: has_release$
-SELECT true FROM console.releases WHERE ruleset = :ruleset AND version = :version;
+-- name: approve_release!
+UPDATE console.releases SET state = 'live', effective_from = :effective_from,
+    approved_by = :approved_by, approved_at = clock_timestamp()
+WHERE number = :number AND state IN ('proposed', 'shadow');
+
+-- name: withdraw_release!
+UPDATE console.releases SET state = 'withdrawn',
+    withdrawn_by = :withdrawn_by, withdrawn_at = clock_timestamp()
+WHERE number = :number AND state IN ('proposed', 'shadow');
+
+-- name: tables_of_release$
+SELECT tables FROM console.releases WHERE number = :number;
 
 -- name: releases
-SELECT ruleset, version, effective_from, approvers, released_at FROM console.releases
-ORDER BY released_at DESC LIMIT 20;
+SELECT number, ruleset, version, state, effective_from, note, rollback_of, proposed_by,
+    proposed_at, approved_by, approved_at, withdrawn_by, withdrawn_at
+FROM console.releases ORDER BY number DESC;
+
+-- name: put_shadowed!
+INSERT INTO console.shadow_moves
+    (release, service, live_agency, agency, differs, cases, example)
+VALUES (:release, :service, :live_agency, :agency, :differs, 1, :example)
+ON CONFLICT (release, service, live_agency, agency, differs)
+DO UPDATE SET cases = console.shadow_moves.cases + 1;
+
+-- name: shadow_moves
+SELECT service, live_agency, agency, differs, cases, example
+FROM console.shadow_moves WHERE release = :release
+ORDER BY cases DESC, service, live_agency, agency, differs;
 
 -- name: put_sample!
 INSERT INTO console.lag_samples

@@ -4,13 +4,13 @@
 tell the `difference` of two. docs/rules-format.md defines the tables.
 """
 
+from services.router.rules.decision import Decision, Outcome
 from services.router.rules.differences import Change, difference
 from services.router.rules.errors import FactError, Problem, TableError
 from services.router.rules.explaining import Explanation, explain
 from services.router.rules.findings import Finding
-from services.router.rules.plans import Outcome
 from services.router.rules.rows import Deadline, JointReview, Lead, Row
-from services.router.rules.ruleset import Decision, Names, RuleSet, from_document, load
+from services.router.rules.ruleset import Names, RuleSet, from_document, load
 from services.router.rules.verifying import Report, verify
 
 __all__ = [

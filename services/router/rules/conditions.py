@@ -141,10 +141,16 @@ def _complement(text: str, kind: Type, inner: Condition) -> Condition:
 
 def _holds_anything(condition: Condition, kind: Type) -> bool:
     if condition.missing or ordered(kind):
-        return condition.missing or bool(condition.intervals)
+        return condition.missing or any(_possible(one, kind) for one in condition.intervals)
     if kind == "yes_no" and condition.negated:
         return len(condition.values) < 2
     return condition.negated or bool(condition.values)
+
+
+def _possible(interval: Interval, kind: Type) -> bool:
+    low, high = interval
+    days = (1, date.max.toordinal())
+    return kind != "date" or ((low is None or low <= days[1]) and (high is None or high >= days[0]))
 
 
 def _merged(intervals: Iterable[Interval]) -> tuple[Interval, ...]:

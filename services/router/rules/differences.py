@@ -1,5 +1,6 @@
 """The semantic difference of two rule sets: which cases change, from where to where."""
 
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,19 +8,10 @@ from typing import Any
 from services.router.rules.conditions import Condition, read_condition
 from services.router.rules.errors import Problem, TableError
 from services.router.rules.inputs import Fact, Input
-from services.router.rules.plans import DECIDING, Plan, bits_of, index_of
+from services.router.rules.plans import DECIDING, Index, Plan, bits_of, index_of
 from services.router.rules.rows import Row, meaning
 from services.router.rules.ruleset import Names, RuleSet
-from services.router.rules.space import (
-    Axis,
-    Box,
-    TooIntertwinedError,
-    axes,
-    boxes,
-    cells_of,
-    facts_in,
-    leaves,
-)
+from services.router.rules.space import Box, Space, TooIntertwinedError
 
 BUDGET = 1_000_000
 _MOST_CASES = 20
@@ -89,7 +81,11 @@ def difference(
             raise TableError([Problem("T004", "ruleset.yaml", None, None, "", detail)])
     known = {**before.known, **after.known}
     if names is not None:
-        known |= {one.name: names.of(one.names) for one in inputs.values() if one.names}
+        known |= {
+            one.name: named
+            for one in inputs.values()
+            if one.names and (named := names.of(one.names))
+        }
     if before.inputs != after.inputs:
         before, after = _aligned(before, inputs), _aligned(after, inputs)
     services = before.services | after.services | (names.services if names else frozenset())
@@ -136,8 +132,14 @@ def _same(old: Sequence[Row], new: Sequence[Row]) -> bool:
     )
 
 
+def _key(row: Row) -> tuple[int, ...]:
+    """What tells the conditions of rows apart: read_condition gives the same one for the same
+    cell. Where it does not, the row has a bit of its own, and nothing is lost but time."""
+    return tuple([id(condition) for condition in row.conditions])
+
+
 class _Comparison:
-    """One table of one service: the rows of both, numbered one after the other."""
+    """One table of one service: the rows of both, those with the same conditions as one bit."""
 
     def __init__(
         self,
@@ -151,56 +153,75 @@ class _Comparison:
     ) -> None:
         self.service = service
         self.table = table
+        self.known = known
         self.budget = budget
-        self.old, self.new = old.tables[table], new.tables[table]
-        rows = (*self.old, *self.new)
-        self.mask = (1 << len(rows)) - 1
-        self.old_mask = (1 << len(self.old)) - 1
-        shared: dict[Any, Any] = {}
-        indexes = [
-            index_of(place, one, rows, shared)
-            for place, one in enumerate(rules.inputs)
-            if place and not all(row.conditions[place].anything for row in rows)
+        before, after = old.tables[table], new.tables[table]
+        first = bits_of(old.masks[table])[0] if before else 0
+        bits = {_key(row): 1 << (first + n) for n, row in enumerate(before)}
+        self.indexes: Sequence[Index] = old.all_indexes
+        if len(bits) < len(before) or any(_key(row) not in bits for row in after):
+            rows = {_key(row): row for row in (*before, *after)}
+            bits = {key: 1 << n for n, key in enumerate(rows)}
+            self.indexes = [
+                index_of(place, one, tuple(rows.values()), {})
+                for place, one in enumerate(rules.inputs)
+                if place
+            ]
+        self.mask = sum(bits.values())
+        self.old = [(bits[_key(row)], row) for row in before]
+        self.new = [(bits[_key(row)], row) for row in after]
+        # Rows that are not the same on both sides: where none of them matches nothing changes.
+        said = [
+            Counter((bit, row.priority, meaning(row.output)) for bit, row in side)
+            for side in (self.old, self.new)
         ]
-        self.space: list[Axis] = axes(indexes, self.mask, known)
+        self.moved = 0
+        for bit, _, _ in (said[0] - said[1]) | (said[1] - said[0]):
+            self.moved |= bit
+        self.kept: dict[int, Hashable] = {}
 
     def changes(self) -> Iterator[Change]:
         told: dict[Hashable, tuple[dict[str, None], dict[str, None]]] = {}
         try:
-            for bits in leaves(self.space, self.mask, self.budget):
+            space = Space(self.indexes, self.mask, self.known, self.budget)
+            for bits in space.leaves:
                 if (key := self._changed(bits)) is not None:
                     old, new = told.setdefault(key, ({}, {}))
-                    old.update(dict.fromkeys(self._deciding(self.old, bits & self.old_mask)))
-                    new.update(dict.fromkeys(self._deciding(self.new, bits >> len(self.old))))
-            found = boxes(self.space, self.mask, self._changed, self.budget) if told else {}
+                    old.update(dict.fromkeys(self._deciding(self.old, bits)))
+                    new.update(dict.fromkeys(self._deciding(self.new, bits)))
+            found = space.boxes(self._changed) if told else {}
         except TooIntertwinedError:
             yield self._unproved()
             return
         for key, (old, new) in told.items():
-            yield self._change(key, tuple(old), tuple(new), found[key])
+            yield self._change(space, key, tuple(old), tuple(new), found[key])
 
     def _changed(self, bits: int) -> Hashable:
         """What follows before and after where these rows match, when it is not the same."""
-        before = self._follows(self.old, bits & self.old_mask)
-        after = self._follows(self.new, bits >> len(self.old))
-        return None if before == after else (before, after)
+        if not bits & self.moved:
+            return None
+        if bits not in self.kept:
+            before, after = self._follows(self.old, bits), self._follows(self.new, bits)
+            self.kept[bits] = None if before == after else (before, after)
+        return self.kept[bits]
 
-    def _follows(self, rows: Sequence[Row], bits: int) -> Any:
+    def _follows(self, rows: Sequence[tuple[int, Row]], bits: int) -> Any:
         matching = self._first(rows, bits)
         if self.table == "joint_review":
             return frozenset(meaning(row.output) for row in matching)
         return meaning(matching[0].output) if len(matching) == 1 else None
 
-    def _first(self, rows: Sequence[Row], bits: int) -> list[Row]:
+    def _first(self, rows: Sequence[tuple[int, Row]], bits: int) -> list[Row]:
         """Of the rows in `bits` those with the highest priority."""
-        matching = [rows[bit] for bit in bits_of(bits)]
+        matching = [row for bit, row in rows if bits & bit]
         return [row for row in matching if row.priority == matching[0].priority]
 
-    def _deciding(self, rows: Sequence[Row], bits: int) -> list[str]:
+    def _deciding(self, rows: Sequence[tuple[int, Row]], bits: int) -> list[str]:
         return [row.id for row in sorted(self._first(rows, bits), key=lambda row: row.number)]
 
     def _change(
         self,
+        space: Space,
         key: Any,
         before_rules: tuple[str, ...],
         after_rules: tuple[str, ...],
@@ -214,12 +235,12 @@ class _Comparison:
             after,
             before_rules,
             after_rules,
-            tuple(cell for box in found for cell in cells_of(self.space, box)),
-            {"service": self.service, **facts_in(self.space, found[0])},
+            tuple(cell for box in found for cell in space.cells(box)),
+            {"service": self.service, **space.facts(found[0])},
         )
 
     def _unproved(self) -> Change:
-        before = tuple(row.id for row in self.old)
-        after = tuple(row.id for row in self.new)
+        before = tuple(row.id for _, row in self.old)
+        after = tuple(row.id for _, row in self.new)
         case = {"service": self.service}
         return Change(self.table, self.service, None, None, before, after, (), case, proved=False)

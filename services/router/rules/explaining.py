@@ -4,10 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from services.router.rules.decision import Decision
 from services.router.rules.inputs import Fact
 from services.router.rules.plans import Facts, Plan, bits_of
 from services.router.rules.rows import Lead, Row
-from services.router.rules.ruleset import Decision, RuleSet
+from services.router.rules.ruleset import RuleSet
 
 NEAREST = 5
 State = Literal["decides", "overruled", "candidate", "tried", "misses"]

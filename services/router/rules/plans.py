@@ -3,35 +3,24 @@
 A plan numbers the rows of all tables that may apply to the service: bit 0 is the row of lead
 that comes first by priority. For each input that some row looks at, an index says which rows
 each value leaves. A decision is one lookup for each such input and their AND; what a bitmap
-comes to is worked out once and kept. Rows of assume have bits too, for the verifier.
+comes to is worked out once and kept (deciding.py). Rows of assume have bits too, for the
+verifier.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 from services.router.rules.conditions import Condition, Value
+from services.router.rules.decision import Outcome
 from services.router.rules.inputs import Fact, Input
-from services.router.rules.rows import Deadline, JointReview, Lead, Row
+from services.router.rules.rows import JointReview, Lead, Row
 
 Facts = Mapping[str, Any]
-# Of bitmaps whose outcome is kept; beyond it they are worked out each time.
-_MOST_KEPT = 4096
 DECIDING = ("lead", "joint_review", "deadline")
 TABLES = (*DECIDING, "assume")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What follows for all cases that the same rows match."""
-
-    lead: Lead | None
-    candidates: tuple[str, ...]
-    joint_review: tuple[JointReview, ...]
-    deadline: Deadline | None
-    deadline_candidates: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +39,8 @@ class Index:
     other: int = 0
     cuts: tuple[int, ...] = ()
     between: tuple[int, ...] = ()
+    # The values that are mentioned.
+    named: frozenset[Any] = frozenset()
 
     def of(self, fact: Fact, known: frozenset[str] | None) -> int:
         """The bitmap of a fact. Raises FactError."""
@@ -73,13 +64,13 @@ class Plan:
         self.all_indexes = tuple(
             index_of(place, one, self.rows, shared)
             for place, one in enumerate(inputs)
-            if place and not all(row.conditions[place].anything for row in self.rows)
+            if place and not all(row.conditions[place].text == "-" for row in self.rows)
         )
         deciding = self.rows[: len(self.rows) - len(self.tables["assume"])]
         self.indexes = tuple(
             index
             for index in self.all_indexes
-            if not all(row.conditions[index.place].anything for row in deciding)
+            if not all(row.conditions[index.place].text == "-" for row in deciding)
         )
 
     @property
@@ -195,7 +186,7 @@ def _value_index(place: int, one: Input, conditions: tuple[Condition, ...]) -> I
         value: by_value.get(value, 0) | (other & ~without.get(value, 0)) for value in mentioned
     }
     found[None] = missing
-    return Index(place, one, missing, found, other)
+    return Index(place, one, missing, found, other, named=frozenset(mentioned))
 
 
 def _ordered_index(place: int, one: Input, conditions: tuple[Condition, ...]) -> Index:
@@ -219,87 +210,3 @@ def _ordered_index(place: int, one: Input, conditions: tuple[Condition, ...]) ->
         bits ^= switches[cut]
         between.append(bits)
     return Index(place, one, missing, cuts=cuts, between=tuple(between))
-
-
-Matcher = Callable[[Facts], Outcome]
-
-
-def matcher(plan: Plan, known: Mapping[str, frozenset[str]]) -> Matcher:
-    """The quick way from facts to what follows. Raises FactError.
-
-    The way depends on nothing but the kinds of the inputs that the plan looks at, so its source
-    is written once for each such sequence and filled with the plan's indexes.
-    """
-    kept: dict[int, Outcome] = {}
-
-    def slow(facts: Facts) -> Outcome:
-        bits = plan.bits(facts, known)
-        outcome = kept.get(bits)
-        if outcome is None:
-            outcome = plan.outcome(bits)
-            if len(kept) < _MOST_KEPT:
-                kept[bits] = outcome
-        return outcome
-
-    if not plan.indexes:
-        only = plan.outcome(plan.everything)
-        return lambda facts: only
-    arguments: list[Any] = [kept, slow]
-    for index in plan.indexes:
-        arguments.append(index.input.name)
-        arguments.extend(_arguments(index, known.get(index.input.name)))
-    return _source(tuple(index.input.type for index in plan.indexes))(*arguments)  # type: ignore[no-any-return]
-
-
-def _arguments(index: Index, known: frozenset[str] | None) -> list[Any]:
-    one = index.input
-    if one.type == "yes_no":
-        return [index.by_value[True], index.by_value[False], index.missing]
-    if one.type == "text":
-        by_value = dict(index.by_value)
-        if known is not None:
-            # Of a closed input every value that it can have, and no other.
-            by_value = {value: index.by_value.get(value, index.other) for value in known}
-            by_value[None] = index.missing
-        return [by_value]
-    cuts, between = list(index.cuts), list(index.between)
-    low = one.least if one.least is not None else -(10**30)
-    high = one.most if one.most is not None else 10**30
-    return [low, high, cuts, between]
-
-
-# How one fact becomes a bitmap, by the type of its input. What the quick way cannot take, an
-# unknown value or one of the wrong type, raises, and the slow way says what is wrong with it.
-_STEPS = {
-    "text": ("t{0}", "t{0}[get(n{0})]"),
-    "yes_no": (
-        "y{0}, x{0}, m{0}",
-        "(y{0} if (v := get(n{0})) is True else x{0} if v is False else m{0} if v is None"
-        " else wrong[v])",
-    ),
-    "integer": (
-        "l{0}, h{0}, c{0}, b{0}",
-        "(b{0}[bisect(c{0}, v)] if type(v := get(n{0})) is int and l{0} <= v <= h{0}"
-        " else wrong[v])",
-    ),
-    "date": ("l{0}, h{0}, c{0}, b{0}", "wrong[get(n{0})]"),
-}
-
-
-@lru_cache(maxsize=4096)
-def _source(kinds: tuple[str, ...]) -> Any:
-    names = ", ".join(f"n{i}, " + _STEPS[kind][0].format(i) for i, kind in enumerate(kinds))
-    bits = " & ".join(_STEPS[kind][1].format(i) for i, kind in enumerate(kinds))
-    source = (
-        f"def make(kept, slow, {names}):\n"
-        " def match(facts):\n"
-        "  get = facts.get\n"
-        "  try:\n"
-        f"   return kept[{bits}]\n"
-        "  except (KeyError, TypeError):\n"
-        "   return slow(facts)\n"
-        " return match\n"
-    )
-    scope: dict[str, Any] = {"bisect": bisect_right, "wrong": {}}
-    exec(source, scope)  # noqa: S102 - made of the fixed pieces above and numbers, nothing else
-    return scope["make"]

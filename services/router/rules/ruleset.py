@@ -2,25 +2,31 @@
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from services.router.rules.deciding import Decider, decider
+from services.router.rules.decision import Decision
 from services.router.rules.errors import FactError
 from services.router.rules.folder import read_folder
-from services.router.rules.inputs import Fact, Input
-from services.router.rules.plans import TABLES, Facts, Matcher, Outcome, Plan, matcher
+from services.router.rules.inputs import Input
+from services.router.rules.plans import TABLES, Facts, Plan
 from services.router.rules.reading import Example, read_document, read_examples
-from services.router.rules.rows import Deadline, JointReview, Lead, Row, Table
+from services.router.rules.rows import Row, Table
 
 TRIAGE = "TRIAGE"
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the city's catalogue knows: services and agencies by code, districts by name."""
+    """What the city's catalogue knows: services and agencies by code, districts by name.
+
+    An empty set is not known: any name will do.
+    """
 
     services: frozenset[str]
     agencies: frozenset[str]
@@ -29,58 +35,6 @@ class Names:
     def of(self, kind: str) -> frozenset[str]:
         """The names that an input with `names: kind` can have."""
         return getattr(self, kind)  # type: ignore[no-any-return]
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Where a case goes and why: enough to take it again.
-
-    `facts` are those that were looked at. At triage `lead` is None, and `candidates` are the
-    rows that matched when they were several.
-    """
-
-    ruleset: str
-    version: str
-    facts: Mapping[str, Fact]
-    following: Outcome
-
-    @property
-    def outcome(self) -> Literal["rule", "triage"]:
-        return "triage" if self.following.lead is None else "rule"
-
-    @property
-    def lead(self) -> Lead | None:
-        return self.following.lead
-
-    @property
-    def candidates(self) -> tuple[str, ...]:
-        return self.following.candidates
-
-    @property
-    def joint_review(self) -> tuple[JointReview, ...]:
-        return self.following.joint_review
-
-    @property
-    def deadline(self) -> Deadline | None:
-        return self.following.deadline
-
-    @property
-    def deadline_candidates(self) -> tuple[str, ...]:
-        return self.following.deadline_candidates
-
-    def to_json(self) -> dict[str, Any]:
-        """As docs/rules-format.md says."""
-        return {
-            "outcome": self.outcome,
-            "ruleset": self.ruleset,
-            "version": self.version,
-            "facts": dict(self.facts),
-            "lead": self.lead.to_json() if self.lead else None,
-            "candidates": list(self.candidates),
-            "joint_review": [one.to_json() for one in self.joint_review],
-            "deadline": self.deadline.to_json() if self.deadline else None,
-            "deadline_candidates": list(self.deadline_candidates),
-        }
 
 
 class RuleSet:
@@ -114,7 +68,7 @@ class RuleSet:
         self.plans: Mapping[str, Plan] = (
             plans if plans is not None else _plans(inputs, tables, self.services)
         )
-        self._matchers: dict[str, Matcher] = {}
+        self._deciders: dict[str, Decider] = {}
 
     @cached_property
     def services(self) -> frozenset[str]:
@@ -126,6 +80,16 @@ class RuleSet:
             for value in row.service.values
         }
         return frozenset(named | self.names.services) if self.names else frozenset(named)
+
+    @cached_property
+    def for_any_service(self) -> tuple[tuple[str, Row], ...]:
+        """Rows, with their table, whose cell of service is - or not(...)."""
+        return tuple(
+            (name, row)
+            for name, table in self.tables.items()
+            for row in table.rows
+            if row.service.negated
+        )
 
     @cached_property
     def version(self) -> str:
@@ -142,30 +106,25 @@ class RuleSet:
     def _unnamed(self) -> Plan:
         return _plan(self.inputs, self.tables, None, {})
 
-    def match(self, facts: Facts) -> Outcome:
-        """What follows for a case; `decide` in its quick form. Raises FactError."""
-        try:
-            return self._matchers[facts["service"]](facts)
-        except (KeyError, TypeError):
-            service = self.service(facts)
-            way = self._matchers[service] = matcher(self.plan(service), self.known)
-            return way(facts)
-
     def decide(self, facts: Facts, without: Collection[str] = ()) -> Decision:
         """The decision for a case: its facts by the names of inputs, with `service` among them.
 
         `without` are agencies that gave the case back. Raises FactError for a fact that is
         looked at and is none that its input can have.
         """
-        following = self.match(facts)
-        plan = self.plan(facts["service"])
-        if without and (tried := plan.tried(without)):
-            following = plan.outcome(plan.bits(facts, self.known) & ~tried)
-        looked_at: dict[str, Fact] = {"service": facts["service"]}
-        for index in plan.indexes:
-            name = index.input.name
-            looked_at[name] = facts.get(name)
-        return Decision(self.id, self.version, looked_at, following)
+        try:
+            decided = self._deciders[facts["service"]](facts)
+        except (KeyError, TypeError):
+            service = self.service(facts)
+            way = decider(self.id, self.version, service, self.plan(service), self.known)
+            self._deciders[service] = way
+            decided = way(facts)
+        if without:
+            plan = self.plan(facts["service"])
+            if tried := plan.tried(without):
+                following = plan.outcome(plan.bits(facts, self.known) & ~tried)
+                return decided._replace(following=following)
+        return decided
 
     def service(self, facts: Facts) -> str:
         """The service of a case. Raises FactError."""
@@ -178,26 +137,34 @@ class RuleSet:
         return service
 
     def edited(self, table: str, row: Row) -> "RuleSet":
-        """With `row` in place of the one of the same id in `table`; for a verifier that follows
-        an editor. Only the plans of its services are made anew. The document is not kept up to
-        date. Raises KeyError when there is no such row."""
+        """With `row` in place of the one in the same place of `table`: for a verifier that
+        follows an editor. Only the plans of its services are made anew; the document stays
+        what it was. Raises KeyError when there is no such row."""
         rows = self.tables[table].rows
-        at = {one.id: place for place, one in enumerate(rows)}[row.id]
+        at = bisect_left(rows, row.number, key=lambda one: one.number)
+        if at == len(rows) or rows[at].number != row.number:
+            raise KeyError(row.id)
+        before = rows[at]
         changed = replace(self.tables[table], rows=(*rows[:at], row, *rows[at + 1 :]))
-        return self._with(changed, rows[at], row)
-
-    def _with(self, table: Table, *rows: Row) -> "RuleSet":
-        tables = {**self.tables, table.name: table}
-        if any(row.service.negated for row in rows):
-            plans = None
-        else:
-            services = {str(value) for row in rows for value in row.service.values}
+        tables = {**self.tables, table: changed}
+        plans: dict[str, Plan] | None = None
+        if not before.service.negated and not row.service.negated:
             plans = dict(self.plans)
-            for service in services:
-                plans[service] = _plan(self.inputs, tables, service, {})
-        return RuleSet(
+            for service in map(str, before.service.values | row.service.values):
+                mine = {name: list(found) for name, found in self.plan(service).tables.items()}
+                mine[table] = [one for one in mine[table] if one is not before]
+                if row.service.holds_value(service):
+                    mine[table].append(row)
+                mine[table].sort(key=lambda one: one.number)
+                plans[service] = Plan(self.inputs, mine, {})
+        found = RuleSet(
             self.id, self.inputs, tables, self.document, self.names, self.examples, plans
         )
+        if before.service == row.service and not row.service.negated:
+            # What takes a look at every row is not done again.
+            found.__dict__["services"] = self.services
+            found.__dict__["for_any_service"] = self.for_any_service
+        return found
 
 
 def _plans(

@@ -2,9 +2,10 @@
 
 Values that leave the same rows are one group, so the space is as large as what the rows tell
 apart. A walk goes input by input and keeps only which rows are still left: two ways that leave
-the same rows go on as one.
+the same rows go on as one. What is found is then described as boxes of cases.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,12 +17,14 @@ from services.router.rules.plans import Index
 
 MISSING = "missing"
 OTHER = "other"
-# A value, an interval, or one of the two words above in a tuple of its own.
-Piece = tuple[str, Any]
 
 
 class TooIntertwinedError(Exception):
     """The walk would pass its budget: nothing is proved."""
+
+
+# A value, an interval, or one of the two words above in a tuple of its own.
+Piece = tuple[str, Any]
 
 
 @dataclass(frozen=True)
@@ -130,94 +133,135 @@ def axis(index: Index, mask: int, known: frozenset[str] | None) -> Axis:
     return Axis(index, known, {bits: tuple(pieces) for bits, pieces in groups.items()})
 
 
-def axes(indexes: Sequence[Index], mask: int, known: Mapping[str, frozenset[str]]) -> list[Axis]:
-    """The inputs that tell rows of `mask` apart, those with few groups first."""
-    found = [axis(index, mask, known.get(index.input.name)) for index in indexes]
-    return sorted((one for one in found if list(one.groups) != [mask]), key=lambda a: len(a.groups))
-
-
-# How a walk came to a set of rows: the way before, and the group taken.
-Way = tuple[Any, ...]
-
-
-def leaves(space: Sequence[Axis], mask: int, budget: int) -> dict[int, Way]:
-    """Every set of rows that some case matches exactly, with a way to such a case.
-
-    Raises TooIntertwinedError when more than `budget` steps are needed.
-    """
-    found: dict[int, Way] = {mask: ()}
-    for one in space:
-        groups = list(one.groups)
-        budget -= len(found) * len(groups)
-        if budget < 0:
-            raise TooIntertwinedError
-        following: dict[int, Way] = {}
-        for left, way in found.items():
-            for group in groups:
-                bits = left & group
-                if bits not in following:
-                    following[bits] = (way, group)
-        found = following
+def _bitmaps(index: Index, mask: int, known: frozenset[str] | None) -> set[int]:
+    """The groups of an input as `axis` has them, without what is in them."""
+    one = index.input
+    if one.ordered:
+        first = 0 if one.least is None else bisect_right(index.cuts, one.least)
+        last = len(index.cuts) if one.most is None else bisect_right(index.cuts, one.most)
+        found = {bits & mask for bits in index.between[first : last + 1]}
+    else:
+        possible = index.named
+        if known is not None and not possible <= known:
+            possible = possible & known
+        found = {index.by_value[value] & mask for value in possible}
+        if one.type == "text" and (known is None or len(possible) < len(known)):
+            found.add(index.other & mask)
+    found.add(index.missing & mask)
     return found
-
-
-def groups_of(way: Way) -> list[int]:
-    """The groups that a way took, in the order of the axes."""
-    groups: list[int] = []
-    while way:
-        way, group = way
-        groups.append(group)
-    return groups[::-1]
 
 
 # A box of cases: for each axis the pieces, and None where it does not matter.
 Box = tuple[frozenset[Piece] | None, ...]
 
 
-def boxes(
-    space: Sequence[Axis], mask: int, key: Callable[[int], Hashable], budget: int
-) -> dict[Hashable, list[Box]]:
-    """The cases of each key as boxes that do not overlap; a set of rows has the `key` that the
-    function gives, None leaves it out. Raises TooIntertwinedError."""
-    kept: dict[tuple[int, int], tuple[tuple[Hashable, Box], ...]] = {}
-    spent = 0
+class Space:
+    """All cases, as far as the rows of `mask` tell them apart.
 
-    def below(level: int, left: int) -> tuple[tuple[Hashable, Box], ...]:
-        nonlocal spent
-        if level == len(space):
-            found = key(left)
-            return () if found is None else ((found, ()),)
-        known = kept.get((level, left))
-        if known is not None:
-            return known
-        one = space[level]
-        # Groups that lead to the same are one.
-        alike: dict[tuple[tuple[Hashable, Box], ...], list[Piece]] = {}
-        for group, pieces in one.groups.items():
-            spent += 1
-            if inner := below(level + 1, left & group):
-                spent += len(inner)
-                alike.setdefault(inner, []).extend(pieces)
-            if spent > budget:
+    `levels` are the sets of rows that are left after each input, those with few groups first;
+    the last one, `leaves`, has every set of rows that some case matches exactly. Raises
+    TooIntertwinedError when more than `budget` steps are needed.
+    """
+
+    def __init__(
+        self,
+        indexes: Sequence[Index],
+        mask: int,
+        known: Mapping[str, frozenset[str]],
+        budget: int,
+    ) -> None:
+        self._mask = mask
+        self._known = known
+        self._budget = budget
+        columns = [
+            (index, bitmaps)
+            for index in indexes
+            if (bitmaps := _bitmaps(index, mask, known.get(index.input.name))) != {mask}
+        ]
+        columns.sort(key=lambda column: len(column[1]))
+        self._indexes = [index for index, _ in columns]
+        self.levels = [{mask}]
+        for _, bitmaps in columns:
+            left = self.levels[-1]
+            budget -= len(left) * len(bitmaps)
+            if budget < 0:
                 raise TooIntertwinedError
-        result: list[tuple[Hashable, Box]] = []
-        for inner, together in alike.items():
-            here = frozenset(together)
-            first = None if here == one.everything else here
-            result.extend((name, (first, *rest)) for name, rest in inner)
-        kept[level, left] = tuple(result)
-        return kept[level, left]
+            self.levels.append({rows & group for rows in left for group in bitmaps})
 
-    by_key: dict[Hashable, list[Box]] = {}
-    for name, box in below(0, mask):
-        by_key.setdefault(name, []).append(box)
-    return by_key
+    @property
+    def leaves(self) -> set[int]:
+        return self.levels[-1]
 
+    @cached_property
+    def axes(self) -> list[Axis]:
+        return [
+            axis(index, self._mask, self._known.get(index.input.name)) for index in self._indexes
+        ]
 
-def facts_in(space: Sequence[Axis], box: Box) -> dict[str, Fact]:
-    """A case of the box; inputs that do not matter are missing."""
-    pairs = sorted(zip(space, box, strict=True), key=lambda pair: pair[0].index.place)
-    return {one.input.name: one.fact(_first(pieces)) for one, pieces in pairs if pieces is not None}
+    def boxes(self, key: Callable[[int], Hashable]) -> dict[Hashable, list[Box]]:
+        """The cases of each key as boxes that do not overlap; `key` of a leaf, None leaves it
+        out. Raises TooIntertwinedError."""
+        kept: dict[tuple[int, int], tuple[tuple[Hashable, Box], ...]] = {}
+        wanted = self._reaching({leaf for leaf in self.leaves if key(leaf) is not None})
+        spent = 0
+
+        def below(level: int, left: int) -> tuple[tuple[Hashable, Box], ...]:
+            nonlocal spent
+            if level == len(self.axes):
+                return ((key(left), ()),)
+            known = kept.get((level, left))
+            if known is not None:
+                return known
+            one = self.axes[level]
+            # Groups that lead to the same are one.
+            alike: dict[tuple[tuple[Hashable, Box], ...], list[Piece]] = {}
+            for group, pieces in one.groups.items():
+                if left & group in wanted[level + 1]:
+                    inner = below(level + 1, left & group)
+                    spent += len(inner)
+                    alike.setdefault(inner, []).extend(pieces)
+                    if spent > self._budget:
+                        raise TooIntertwinedError
+            found: list[tuple[Hashable, Box]] = []
+            for inner, together in alike.items():
+                here = frozenset(together)
+                first = None if here == one.everything else here
+                found.extend((name, (first, *rest)) for name, rest in inner)
+            kept[level, left] = tuple(found)
+            return kept[level, left]
+
+        by_key: dict[Hashable, list[Box]] = {}
+        if wanted[0]:
+            for name, box in below(0, self._mask):
+                by_key.setdefault(name, []).append(box)
+        return by_key
+
+    def _reaching(self, leaves: set[int]) -> list[set[int]]:
+        """Of each level the sets of rows from which one of `leaves` can be reached."""
+        found = [leaves]
+        for left, one in zip(reversed(self.levels[:-1]), reversed(self.axes), strict=True):
+            after = found[-1]
+            found.append(
+                {rows for rows in left if any(rows & group in after for group in one.groups)}
+            )
+        return found[::-1]
+
+    def facts(self, box: Box) -> dict[str, Fact]:
+        """A case of the box, in the order of the inputs; those that do not matter are left out."""
+        pairs = sorted(zip(self.axes, box, strict=True), key=lambda pair: pair[0].index.place)
+        return {
+            one.input.name: one.fact(_first(pieces)) for one, pieces in pairs if pieces is not None
+        }
+
+    def cells(self, box: Box) -> list[dict[str, str]]:
+        """The box in the notation of the tables; several where one cell cannot say it."""
+        found: list[dict[str, str]] = [{}]
+        pairs = sorted(zip(self.axes, box, strict=True), key=lambda pair: pair[0].index.place)
+        for one, pieces in pairs:
+            if pieces is not None:
+                cells = [cell for cell in one.conditions(pieces) if cell != "-"]
+                found = [{**cell, one.input.name: said} for cell in found for said in cells]
+        return found
 
 
 def _first(pieces: frozenset[Piece]) -> Piece:
@@ -232,26 +276,6 @@ def _first(pieces: frozenset[Piece]) -> Piece:
         return (order[kind], False, what if what is not None else "")
 
     return min(pieces, key=rank)
-
-
-def box_of(space: Sequence[Axis], way: Way) -> Box:
-    """The groups of a way as a box."""
-    return tuple(
-        frozenset(one.groups[group]) for one, group in zip(space, groups_of(way), strict=True)
-    )
-
-
-def cells_of(space: Sequence[Axis], box: Box) -> list[dict[str, str]]:
-    """The box in the notation of the tables; several where one cell cannot say it."""
-    found: list[dict[str, str]] = [{}]
-    for one, pieces in zip(space, box, strict=True):
-        if pieces is None:
-            continue
-        cells = [cell for cell in one.conditions(pieces) if cell != "-"]
-        if cells:
-            found = [{**cell, one.input.name: said} for cell in found for said in cells]
-    order = [one.input.name for one in sorted(space, key=lambda one: one.index.place)]
-    return [{name: cell[name] for name in order if name in cell} for cell in found]
 
 
 def described(cells: Mapping[str, str]) -> str:

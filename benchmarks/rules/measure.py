@@ -1,0 +1,120 @@
+"""The measuring process: all contenders in one, in the peers' environment; prints JSON.
+
+`python -m benchmarks.rules.measure [--quick]`; progress goes to standard error.
+"""
+
+import argparse
+import gc
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.rules import contenders, memory, tables, verification
+from benchmarks.rules.contenders import Contender, agree
+from benchmarks.rules.results import Results
+from benchmarks.rules.rounds import Runner, rates
+from benchmarks.rules.tables import Row
+from services.router.rules import explain
+
+_LIBRARIES = ("zen-engine", "common-expression-language", "panzi-json-logic", "rule-engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """`turns` of `seconds` for each contender and size; `once` are the turns of what takes
+    long by itself."""
+
+    turns: int = 7
+    seconds: float = 0.2
+    once: int = 7
+    cases: int = 5_000
+    sizes: tuple[int, ...] = (100, 1_000, 10_000)
+
+
+QUICK = Scale(turns=1, seconds=0.02, once=1, cases=500)
+
+
+def told(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def measure(scale: Scale) -> Results:
+    """Agreement first, then the clock. Raises DisagreementError and WrongResultError."""
+    results = Results(sizes=scale.sizes, turns=scale.turns, seconds=scale.seconds, cases=scale.cases)
+    results.versions = {name: version(name) for name in _LIBRARIES}
+    by_size = {size: tables.table(size) for size in scale.sizes}
+    results.services = {size: len(tables.by_service(rows)) for size, rows in by_size.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        told("load, prove, compare")
+        # First, as long as the heap is small.
+        largest = max(by_size)
+        results.seconds_of = verification.measure(by_size[largest], Path(folder), scale.once)
+        told("contenders: start, and agree on all cases")
+        runners = {
+            (size, one.name): _runner(one, rows, Path(folder) / str(size), scale)
+            for size, rows in by_size.items()
+            for one in contenders.DECIDING
+        }
+        ways = {
+            one.name: _runner(one, by_size[largest], Path(folder) / "ways", scale)
+            for one in (contenders.ZEN, contenders.ZEN_ONE, *contenders.ZEN_WAYS)
+        }
+        explaining = {
+            one.name: _runner(one, by_size[largest], Path(folder) / "traced", scale)
+            for one in (contenders.TRACED, contenders.ONE_TRACED)
+        }
+        explaining["ours"] = _explainer(by_size[largest], Path(folder) / "explained", scale)
+    # What is there stays: the collector does not walk through all contenders in one's turn.
+    gc.collect()
+    gc.freeze()
+    told("decisions")
+    for (size, name), found in rates(runners, scale.turns, scale.seconds, told).items():
+        results.rates.setdefault(size, {})[name] = found
+    told("explanations")
+    results.explained = rates(explaining, scale.turns, scale.seconds, told)
+    told("the ways to call zen")
+    results.ways = rates(ways, scale.turns, scale.seconds, told)
+    told("memory")
+    results.bytes_of = {one.name: _memory(one, largest) for one in memory.MEASURED}
+    return results
+
+
+def _runner(one: Contender, rows: Sequence[Row], folder: Path, scale: Scale) -> Runner:
+    cases = tables.cases(rows, scale.cases)
+    decide = one.start(rows, folder)
+    agree(one, decide, cases)
+    return Runner(decide, [facts for facts, _ in cases])
+
+
+def _explainer(rows: Sequence[Row], folder: Path, scale: Scale) -> Runner:
+    """Why, and the nearest rows that miss; each explanation must name the row that decides."""
+    cases = tables.cases(rows, scale.cases)
+    rules = contenders.loaded(rows, folder)
+    one = Contender(
+        "explain", "casebus", lambda rows, folder: lambda facts: explain(rules, facts), _decides
+    )
+    decide = one.start(rows, folder)
+    agree(one, decide, cases)
+    return Runner(decide, [facts for facts, _ in cases])
+
+
+def _decides(explanation: object) -> str | None:
+    said = explanation.to_json()  # type: ignore[attr-defined]
+    return next((row["rule"] for row in said["lead"] if row["state"] == "decides"), None)
+
+
+def _memory(one: Contender, rules: int) -> int:
+    command = [sys.executable, "-m", "benchmarks.rules.memory", one.name, str(rules)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    return int(done.stdout)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    json.dump(asdict(measure(QUICK if parser.parse_args().quick else Scale())), sys.stdout)

@@ -1,0 +1,503 @@
+"""docs/rules-format.md a second time: slow, short, written from that page alone.
+
+It decides by trying every row, and it verifies by trying every case of a finite universe: for
+each input every value that a cell mentions, the neighbours of each bound, min and max, a text
+that no cell mentions, and missing. Facts and documents are as that page has them in JSON.
+"""
+
+import datetime as dt
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from operator import contains
+from typing import Any
+
+Fact = str | int | bool | None
+Condition = tuple[Any, ...]  # ("any",) ("present",) ("not", items) ("list", items)
+Case = tuple[Fact, ...]  # in the order of the inputs
+
+ANY: Condition = ("any",)
+UNHEARD = "never heard of"  # a text that no cell mentions
+# Values of each type that are there whatever the cells mention.
+PLAIN: dict[str, set[Fact]] = {
+    "text": {UNHEARD},
+    "integer": {0},
+    "yes_no": {True, False},
+    "date": {"2000-01-01"},
+}
+
+
+class Unreadable(Exception):  # noqa: N818  (what it is, not that it is an error)
+    """A cell that is no condition."""
+
+
+class WrongFact(Exception):  # noqa: N818
+    """Facts that cannot be decided upon; `names` are the wrong ones."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(", ".join(names))
+        self.names = names
+
+
+# Conditions.
+
+
+def split(text: str, mark: str) -> list[str]:
+    """The parts between `mark`, but not where it stands inside quotes."""
+    parts, start, quoted, at = [], 0, False, 0
+    while at < len(text):
+        if text[at] == '"':
+            quoted = not quoted
+        if not quoted and text.startswith(mark, at):
+            parts.append(text[start:at])
+            at = start = at + len(mark)
+        else:
+            at += 1
+    return [*parts, text[start:]]
+
+
+def read_value(text: str, kind: str) -> Fact:
+    text = text.strip()
+    if kind == "text" and re.fullmatch(r'"([^"]|"")*"', text):
+        text = text[1:-1].replace('""', '"')
+    elif re.search('["；、;]', text):
+        raise Unreadable(text)
+    if kind == "integer" and re.fullmatch(r"0|-?[1-9][0-9]{0,14}", text):
+        return int(text)
+    if kind == "yes_no" and text in ("yes", "no"):
+        return text == "yes"
+    if kind == "date" and is_date(text):
+        return text
+    if kind == "text" and text:
+        return text
+    raise Unreadable(text)
+
+
+def is_date(text: str) -> bool:
+    try:
+        return bool(re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text)) and bool(
+            dt.date.fromisoformat(text)
+        )
+    except ValueError:
+        return False
+
+
+def read_item(text: str, kind: str) -> Condition:
+    """("missing",), ("value", v), or ("from", low, low belongs, high, high belongs)."""
+    text = text.strip()
+    if text == "missing":
+        return ("missing",)
+    if text in ("", "-", "present") or text.startswith("not("):
+        raise Unreadable(text)
+    ends = split(text, "..")
+    if len(ends) == 1 and text[0] not in "<>":
+        return ("value", read_value(text, kind))
+    if kind not in ("integer", "date"):
+        raise Unreadable(text)
+    if text[0] in "<>":
+        sign = text[:2] if text[1:2] == "=" else text[0]
+        value = read_value(text[len(sign) :], kind)
+        closed = sign.endswith("=")
+        whole: dict[str, Condition] = {
+            "<": ("from", None, True, value, closed),
+            ">": ("from", value, closed, None, True),
+        }
+        return whole[sign[0]]
+    if len(ends) != 2:
+        raise Unreadable(text)
+    low, high, low_in, high_in = ends[0], ends[1], True, True
+    if low[:1] in ("[", "(") and high[-1:] in ("]", ")"):
+        low_in, high_in = low[0] == "[", high[-1] == "]"
+        low, high = low[1:], high[:-1]
+    item = ("from", read_value(low, kind), low_in, read_value(high, kind), high_in)
+    if not any(item_matches(item, value) for value in around(item, kind)):
+        raise Unreadable(text)
+    return item
+
+
+def read_cell(text: str, kind: str) -> Condition:
+    text = text.strip()
+    if text in ("-", "present"):
+        return ANY if text == "-" else ("present",)
+    negated = text.startswith("not(") and text.endswith(")")
+    inner = text[4:-1] if negated else text
+    if inner.count('"') % 2:
+        raise Unreadable(text)
+    items = tuple(read_item(part, kind) for part in split(inner, ";"))
+    if negated and ("missing",) in items:
+        raise Unreadable(text)
+    condition = ("not" if negated else "list", items)
+    if not any(matches(condition, fact) for fact in {None} | mentioned(condition, kind)):
+        raise Unreadable(text)
+    return condition
+
+
+def item_matches(item: Condition, fact: Fact) -> bool:
+    if item == ("missing",):
+        return fact is None
+    if fact is None:
+        return False
+    if item[0] == "value":
+        return bool(fact == item[1])
+    _, low, low_in, high, high_in = item
+    above: bool = low is None or fact > low or (low_in and fact == low)
+    below: bool = high is None or fact < high or (high_in and fact == high)
+    return above and below
+
+
+def matches(condition: Condition, fact: Fact) -> bool:
+    if condition == ANY:
+        return True
+    if condition == ("present",):
+        return fact is not None
+    some = any(item_matches(item, fact) for item in condition[1])
+    return some if condition[0] == "list" else fact is not None and not some
+
+
+def bounds(item: Condition) -> list[Any]:
+    """The values that stand in an item."""
+    return [item[at] for at in (1, 3) if at < len(item) and item[at] is not None]
+
+
+def around(item: Condition, kind: str) -> set[Fact]:
+    """The values that an item mentions, with those just before and after."""
+    return {near for value in bounds(item) for near in (value, *beside(value, kind))}
+
+
+def beside(value: Any, kind: str) -> list[Fact]:
+    if kind == "integer":
+        return [value - 1, value + 1]
+    if kind == "date":
+        day = dt.date.fromisoformat(value).toordinal()
+        last = dt.date.max.toordinal()
+        return [dt.date.fromordinal(d).isoformat() for d in (day - 1, day + 1) if 1 <= d <= last]
+    return []
+
+
+def mentioned(condition: Condition, kind: str) -> set[Fact]:
+    """The values worth a try for a condition."""
+    items = condition[1] if len(condition) > 1 else ()
+    return PLAIN[kind].union(*(around(item, kind) for item in items))
+
+
+# Rule sets.
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    id: str
+    conditions: tuple[Condition, ...]  # in the order of the inputs
+    priority: int
+    output: dict[str, Any]  # as in the JSON of a decision, without "rule"
+
+
+@dataclass(frozen=True, eq=False)
+class Rules:
+    document: dict[str, Any]
+    inputs: list[dict[str, Any]]
+    policies: dict[str, str]
+    tables: dict[str, list[Row]]  # lead, joint_review, deadline, assume
+
+    @property
+    def version(self) -> str:
+        text = json.dumps(self.document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def read(document: dict[str, Any]) -> Rules:
+    inputs = document["inputs"]
+    tables: dict[str, list[Row]] = {}
+    for name in ("lead", "joint_review", "deadline", "assume"):
+        table = document["tables"].get(name, {"columns": [], "rows": []})
+        tables[name] = []
+        for cells in table["rows"]:
+            cell = dict(zip(table["columns"], cells, strict=True))
+            conditions = tuple(read_cell(cell.get(i["name"], "-"), i["type"]) for i in inputs)
+            priority = int(cell.get("priority") or 0)
+            tables[name].append(Row(cell["id"], conditions, priority, read_output(name, cell)))
+    return Rules(document, inputs, document["hit_policies"], tables)
+
+
+def read_output(table: str, cell: dict[str, str]) -> dict[str, Any]:
+    def parts(column: str) -> list[str]:
+        return [part.strip() for part in (cell.get(column) or "").split(";") if part.strip()]
+
+    if table == "lead":
+        lead = cell["lead"]
+        responsible = cell.get("responsible") or lead
+        return {"agency": lead, "chain": parts("chain"), "responsible": responsible}
+    if table == "joint_review":
+        document = cell.get("document") or ""
+        return {"agency": cell["agency"], "task": cell["task"], "document": document}
+    if table == "deadline":
+        steps = [int(step) for step in parts("steps")]
+        return {"limit": int(cell["limit"]), "unit": cell["unit"], "steps": steps}
+    return {}
+
+
+# Decisions.
+
+
+def is_right(definition: dict[str, Any], fact: Fact) -> bool:
+    """Has a fact the input's type, and is it one that the input can have?"""
+    if fact is None:
+        return True
+    kind = definition["type"]
+    if kind == "yes_no":
+        return isinstance(fact, bool)
+    if kind == "integer":
+        if isinstance(fact, bool) or not isinstance(fact, int):
+            return False
+    elif not isinstance(fact, str) or not (is_date(fact) if kind == "date" else fact):
+        return False
+    low, high = definition.get("min"), definition.get("max")
+    if (low is not None and fact < low) or (high is not None and fact > high):
+        return False
+    return "values" not in definition or fact in definition["values"]
+
+
+def best(rows: Sequence[Row]) -> list[Row]:
+    top = max((row.priority for row in rows), default=0)
+    return [row for row in rows if row.priority == top]
+
+
+def decide(
+    rules: Rules, facts: Mapping[str, Fact], without: Collection[str] = ()
+) -> dict[str, Any]:
+    """The JSON of a decision. Raises WrongFact."""
+    service = facts.get("service")
+    if service is None or not is_right(rules.inputs[0], service):
+        raise WrongFact(["service"])
+    deciding = ("lead", "joint_review", "deadline")
+    applying = [
+        row
+        for name in deciding
+        for row in rules.tables[name]
+        if matches(row.conditions[0], service)
+    ]
+    looked_at = {}
+    for at, definition in enumerate(rules.inputs):
+        if at == 0 or any(row.conditions[at] != ANY for row in applying):
+            looked_at[definition["name"]] = facts.get(definition["name"])
+    wrong = [i["name"] for i in rules.inputs if not is_right(i, looked_at.get(i["name"]))]
+    if wrong:
+        raise WrongFact(wrong)
+
+    case = tuple(looked_at.get(i["name"]) for i in rules.inputs)
+    hit = {
+        name: [row for row in rules.tables[name] if all(map(matches, row.conditions, case))]
+        for name in deciding
+    }
+    lead = best([row for row in hit["lead"] if row.output["agency"] not in without])
+    deadline = best(hit["deadline"])
+
+    def told(row: Row) -> dict[str, Any]:
+        return {"rule": row.id, **row.output}
+
+    return {
+        "outcome": "rule" if len(lead) == 1 else "triage",
+        "ruleset": rules.document["ruleset"],
+        "version": rules.version,
+        "facts": looked_at,
+        "lead": told(lead[0]) if len(lead) == 1 else None,
+        "candidates": [row.id for row in lead] if len(lead) > 1 else [],
+        "joint_review": [told(row) for row in hit["joint_review"]],
+        "deadline": told(deadline[0]) if len(deadline) == 1 else None,
+        "deadline_candidates": [row.id for row in deadline] if len(deadline) > 1 else [],
+    }
+
+
+# The universe.
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the city's catalogue knows."""
+
+    services: frozenset[str]
+    agencies: frozenset[str]
+    districts: frozenset[str]
+
+
+class Universe:
+    """All cases of some rule sets with the same inputs. Of the values of an input that no cell
+    tells apart one stands for all, unless `every` is asked for."""
+
+    def __init__(
+        self, rule_sets: Sequence[Rules], names: Names | None, every: bool = False
+    ) -> None:
+        self.inputs = rule_sets[0].inputs
+        rows = [row for rules in rule_sets for table in rules.tables.values() for row in table]
+        self.domains: list[list[Fact]] = []
+        for at, definition in enumerate(self.inputs):
+            conditions = list({row.conditions[at]: None for row in rows})
+            values = possible(definition, conditions, names)
+            if not every and at > 0:
+                values = told_apart(values, conditions)
+            self.domains.append([*values, None])
+        known = names.services if names else frozenset()
+        named = {v for row in rows for v in mentioned(row.conditions[0], "text")} - {UNHEARD}
+        self.services = sorted(known | named)
+        self._accepted = {
+            row: tuple(
+                {value for value in domain if matches(condition, value)}
+                for condition, domain in zip(
+                    row.conditions, [self.services, *self.domains[1:]], strict=True
+                )
+            )
+            for row in rows
+        }
+
+    def size(self) -> int:
+        """How many cases a service has."""
+        size = 1
+        for domain in self.domains[1:]:
+            size *= len(domain)
+        return size
+
+    def cases(self, service: str) -> Iterator[Case]:
+        return product([service], *self.domains[1:])
+
+    def facts(self, case: Case) -> dict[str, Fact]:
+        return {i["name"]: fact for i, fact in zip(self.inputs, case, strict=True)}
+
+    def hit(self, rows: Sequence[Row], case: Case) -> list[Row]:
+        """The rows that match a case."""
+        return [row for row in rows if all(map(contains, self._accepted[row], case))]
+
+    def rows_of(self, rows: Sequence[Row], service: str) -> list[Row]:
+        return [row for row in rows if service in self._accepted[row][0]]
+
+
+def possible(
+    definition: dict[str, Any], conditions: Sequence[Condition], names: Names | None
+) -> list[Fact]:
+    """The values of an input, without missing, that are worth a case."""
+    kind = definition["type"]
+    if "values" in definition:
+        return list(definition["values"])
+    if "names" in definition and names:
+        return sorted(getattr(names, definition["names"]))
+    values = PLAIN[kind].union(*(mentioned(condition, kind) for condition in conditions))
+    values |= {definition[end] for end in ("min", "max") if end in definition}
+    return sorted((value for value in values if is_right(definition, value)), key=str)
+
+
+def told_apart(values: Sequence[Fact], conditions: Sequence[Condition]) -> list[Fact]:
+    first: dict[tuple[bool, ...], Fact] = {}
+    for value in values:
+        first.setdefault(tuple(matches(c, value) for c in conditions), value)
+    return list(first.values())
+
+
+# What the verifier proves.
+
+
+@dataclass
+class Findings:
+    """Per table and service: the gaps, and the sets of rows that tie. Per table: rows."""
+
+    gaps: set[tuple[str, str]]
+    ties: dict[tuple[str, str], set[frozenset[str]]]
+    foreign: set[tuple[str, str]]  # R202 to R204
+    only_assumed: set[tuple[str, str]]
+    dead: set[tuple[str, str]]
+    never_overrule: set[tuple[str, str]]
+    reviews_itself: set[str]  # services
+
+
+def findings(rules: Rules, names: Names | None) -> Findings:
+    universe = Universe([rules], names)
+    found = Findings(set(), {}, foreign(rules, names), set(), set(), set(), set())
+    for name in ("lead", "joint_review", "deadline"):
+        table = rules.tables[name]
+        single = rules.policies[name] != "COLLECT"
+        known, cases = set(), []  # the rows that any case matches; what matches, case by case
+        topmost, overrule = set(), set()
+        for service in universe.services:
+            rows = universe.rows_of(table, service)
+            assumed = universe.rows_of(rules.tables["assume"], service)
+            for case in universe.cases(service):
+                hit = universe.hit(rows, case)
+                known.update(hit)
+                if universe.hit(assumed, case):
+                    continue
+                cases.append(hit)
+                top = best(hit)
+                topmost.update(top)
+                if not hit and (name == "lead" or (name == "deadline" and table)):
+                    found.gaps.add((name, service))
+                if single and len(top) > 1:
+                    ids = frozenset(row.id for row in top)
+                    found.ties.setdefault((name, service), set()).add(ids)
+                if len(top) < len(hit):
+                    overrule.update(top)
+        real = {row for hit in cases for row in hit}
+        alive = topmost if single else needed(table, cases)
+        for row in table:
+            if row in known and row not in real:
+                found.only_assumed.add((name, row.id))
+            elif row not in alive:
+                found.dead.add((name, row.id))
+            elif rules.policies[name] == "UNIQUE" and row.priority > 0 and row not in overrule:
+                found.never_overrule.add((name, row.id))
+        found.dead -= found.foreign
+    for service in universe.services:
+        lead = universe.rows_of(rules.tables["lead"], service)
+        joint = universe.rows_of(rules.tables["joint_review"], service)
+        assumed = universe.rows_of(rules.tables["assume"], service)
+        for case in universe.cases(service) if joint else ():
+            top = best(universe.hit(lead, case))
+            asked = {row.output["agency"] for row in universe.hit(joint, case)}
+            itself = len(top) == 1 and top[0].output["agency"] in asked
+            if itself and not universe.hit(assumed, case):
+                found.reviews_itself.add(service)
+    return found
+
+
+def foreign(rules: Rules, names: Names | None) -> set[tuple[str, str]]:
+    """The rows with a value that the input cannot have, or that the catalogue does not know;
+    unknown agencies are another finding."""
+    known = {"services": names.services, "districts": names.districts} if names else {}
+    return {
+        (name, row.id)
+        for name, table in rules.tables.items()
+        for row in table
+        for definition, condition in zip(rules.inputs, row.conditions, strict=True)
+        for item in (condition[1] if len(condition) > 1 else ())
+        for value in bounds(item)
+        if not is_right(definition, value)
+        or value not in known.get(definition.get("names", ""), {value})
+    }
+
+
+def needed(rows: Sequence[Row], cases: Sequence[Sequence[Row]]) -> set[Row]:
+    """Under COLLECT: what is left when, from the last row to the first, each goes that adds
+    nothing to those that are still there."""
+    left = set(rows)
+    for row in reversed(rows):
+        alone = [
+            hit
+            for hit in cases
+            if row in hit
+            and not any(o is not row and o in left and o.output == row.output for o in hit)
+        ]
+        if not alone:
+            left.remove(row)
+    return left
+
+
+# The difference of two rule sets.
+
+
+def follows(universe: Universe, rules: Rules, table: str, case: Case) -> str:
+    """What follows for a case from one table, as JSON that compares."""
+    hit = universe.hit(rules.tables[table], case)
+    if table == "joint_review":
+        unique = {json.dumps(row.output, sort_keys=True) for row in hit}
+        return json.dumps(sorted(unique))
+    top = best(hit)
+    return json.dumps(top[0].output, sort_keys=True) if len(top) == 1 else "null"
