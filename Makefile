@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 CASEBUS := $(BIN)/casebus
 .DEFAULT_GOAL := help
-.PHONY: help setup up down doctor test test-unit check format lock bench clean
+.PHONY: help setup up down doctor test test-unit check format lock bench bench-rules clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ lock: .venv/.ready ## Write the requirement files anew, with hashes
 
 bench: .venv/.ready ## Measure, side by side with peers; writes docs/performance.md
 	@$(BIN)/python -m benchmarks.all
+
+bench-rules: .venv/.ready ## The same for the rules alone; writes docs/rules-performance.md
+	@$(BIN)/python -m benchmarks.rules
 
 clean: ## Remove the environment and the data of this machine
 	rm -rf .venv .bench-venv .casebus

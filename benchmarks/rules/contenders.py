@@ -7,19 +7,18 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cel
 import rule_engine
 import zen
 from json_logic import jsonLogic
 
-from benchmarks.rules import expressions
+from benchmarks.rules import expressions, results
 from benchmarks.rules.tables import AGENCIES, DISTRICTS, Facts, Row, by_service, write
 from services.router.rules import Names, RuleSet, load
 
 Decide = Callable[[Facts], Any]
-Kind = Literal["casebus", "zen", "peer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,6 @@ class Contender:
     in what it answers, and is not timed."""
 
     name: str
-    kind: Kind
     start: Callable[[Sequence[Row], Path], Decide]
     rule_of: Callable[[Any], str | None]
 
@@ -50,7 +48,7 @@ def _scan(rows: Sequence[Row], folder: Path) -> Decide:
     own = by_service(rows)
 
     def decide(facts: Facts) -> str | None:
-        for row in own[facts["service"]]:  # type: ignore[index]
+        for row in own[facts["service"]]:
             if row.matches(facts):
                 return row.id
         return None
@@ -152,53 +150,57 @@ def _json_logic(rows: Sequence[Row], folder: Path) -> Decide:
 
 
 def _itself(answer: Any) -> str | None:
-    return answer  # type: ignore[no-any-return]
+    found: str | None = answer
+    return found
 
 
 def _of_zen(answer: Any) -> str | None:
-    return answer["result"]["rule"]  # type: ignore[no-any-return]
+    found: str | None = answer["result"]["rule"]
+    return found
 
 
 def _of_ours(answer: Any) -> str | None:
     return answer.lead.rule if answer.lead else None
 
 
-OURS = Contender("casebus, `decide`", "casebus", _decide, _of_ours)
-ZEN = Contender("zen-engine, a table for each service", "zen", _zen_tables, _of_zen)
-ZEN_ONE = Contender("zen-engine, one table of all rules", "zen", _zen_one_table, _of_zen)
+OURS = Contender(results.OURS, _decide, _of_ours)
+ZEN = Contender("zen-engine, a table for each service", _zen_tables, _of_zen)
+ZEN_ONE = Contender("zen-engine, one table of all rules", _zen_one_table, _of_zen)
 ZEN_EXPRESSION = Contender(
-    "zen-engine, no table: an expression for each service", "zen", _zen_expression, _itself
+    "zen-engine, no table: an expression for each service", _zen_expression, _itself
 )
 DECIDING = (
     OURS,
     ZEN,
     ZEN_ONE,
     ZEN_EXPRESSION,
-    Contender("CEL, an expression for each service", "peer", _cel, _itself),
-    Contender("json-logic, a tree for each service", "peer", _json_logic, _itself),
-    Contender("rule-engine, an expression for each service", "peer", _rule_engine, _itself),
-    Contender("a loop in Python over the rows of the service", "peer", _scan, _itself),
+    Contender("CEL, an expression for each service", _cel, _itself),
+    Contender("json-logic, a tree for each service", _json_logic, _itself),
+    Contender("rule-engine, an expression for each service", _rule_engine, _itself),
+    Contender("a loop in Python over the rows of the service", _scan, _itself),
 )
 # Tried to find zen's quickest; the two that are quickest with tables stand among DECIDING.
 ZEN_WAYS = (
-    Contender("a loader that is called for each", "zen", _zen_called_loader, _of_zen),
-    Contender("an output node in each decision", "zen", _zen_output_node, _of_zen),
-    Contender("facts sent as JSON text", "zen", _zen_json, _of_zen),
-    Contender("`create_decision` behind a dict", "zen", _zen_decisions, _of_zen),
+    Contender("a loader that is called for each", _zen_called_loader, _of_zen),
+    Contender("an output node in each decision", _zen_output_node, _of_zen),
+    Contender("facts sent as JSON text", _zen_json, _of_zen),
+    Contender("`create_decision` behind a dict", _zen_decisions, _of_zen),
 )
-TRACED = Contender("zen-engine's trace, a table for each service", "zen", _zen_traced, _of_zen)
-ONE_TRACED = Contender(
-    "zen-engine's trace, one table of all rules", "zen", _zen_one_table_traced, _of_zen
-)
+TRACED = Contender("zen-engine's trace, a table for each service", _zen_traced, _of_zen)
+ONE_TRACED = Contender("zen-engine's trace, one table of all rules", _zen_one_table_traced, _of_zen)
 
 
 class DisagreementError(Exception):
     """A contender decides otherwise than the table says: its speed says nothing."""
 
 
-def agree(contender: Contender, decide: Decide, cases: Sequence[tuple[Facts, str]]) -> int:
-    """How many cases were compared, all alike. Raises DisagreementError."""
+def agree(
+    name: str,
+    decide: Decide,
+    rule_of: Callable[[Any], str | None],
+    cases: Sequence[tuple[Facts, str]],
+) -> None:
+    """Every case is decided as the table says. Raises DisagreementError."""
     for facts, rule in cases:
-        if (found := contender.rule_of(decide(facts))) != rule:
-            raise DisagreementError(f"{contender.name}: {found}, not {rule}, for {facts}")
-    return len(cases)
+        if (found := rule_of(decide(facts))) != rule:
+            raise DisagreementError(f"{name}: {found}, not {rule}, for {facts}")

@@ -9,16 +9,17 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from benchmarks.rules import contenders, memory, tables, verification
 from benchmarks.rules.contenders import Contender, agree
-from benchmarks.rules.results import Results
+from benchmarks.rules.results import EXPLAIN, EXPLAIN_JSON, Results
 from benchmarks.rules.rounds import Runner, rates
-from benchmarks.rules.tables import Row
+from benchmarks.rules.tables import Facts, Row
 from services.router.rules import explain
 
 _LIBRARIES = ("zen-engine", "common-expression-language", "panzi-json-logic", "rule-engine")
@@ -29,8 +30,8 @@ class Scale:
     """`turns` of `seconds` for each contender and size; `once` are the turns of what takes
     long by itself."""
 
-    turns: int = 7
-    seconds: float = 0.2
+    turns: int = 11
+    seconds: float = 0.12
     once: int = 7
     cases: int = 5_000
     sizes: tuple[int, ...] = (100, 1_000, 10_000)
@@ -45,7 +46,14 @@ def told(line: str) -> None:
 
 def measure(scale: Scale) -> Results:
     """Agreement first, then the clock. Raises DisagreementError and WrongResultError."""
-    results = Results(sizes=scale.sizes, turns=scale.turns, seconds=scale.seconds, cases=scale.cases)
+    results = Results(
+        scale.sizes,
+        scale.turns,
+        scale.seconds,
+        scale.cases,
+        zen_tables=(contenders.ZEN.name, contenders.ZEN_ONE.name),
+        zen_others=(contenders.ZEN_EXPRESSION.name,),
+    )
     results.versions = {name: version(name) for name in _LIBRARIES}
     by_size = {size: tables.table(size) for size in scale.sizes}
     results.services = {size: len(tables.by_service(rows)) for size, rows in by_size.items()}
@@ -57,8 +65,9 @@ def measure(scale: Scale) -> Results:
         told("contenders: start, and agree on all cases")
         runners = {
             (size, one.name): _runner(one, rows, Path(folder) / str(size), scale)
-            for size, rows in by_size.items()
+            # One contender's sizes stand next to each other, and so do the turns they run in.
             for one in contenders.DECIDING
+            for size, rows in by_size.items()
         }
         ways = {
             one.name: _runner(one, by_size[largest], Path(folder) / "ways", scale)
@@ -68,7 +77,7 @@ def measure(scale: Scale) -> Results:
             one.name: _runner(one, by_size[largest], Path(folder) / "traced", scale)
             for one in (contenders.TRACED, contenders.ONE_TRACED)
         }
-        explaining["ours"] = _explainer(by_size[largest], Path(folder) / "explained", scale)
+        explaining |= _explainers(by_size[largest], Path(folder) / "explained", scale)
     # What is there stays: the collector does not walk through all contenders in one's turn.
     gc.collect()
     gc.freeze()
@@ -80,36 +89,40 @@ def measure(scale: Scale) -> Results:
     told("the ways to call zen")
     results.ways = rates(ways, scale.turns, scale.seconds, told)
     told("memory")
-    results.bytes_of = {one.name: _memory(one, largest) for one in memory.MEASURED}
+    results.bytes_of = {one.name: _memory(one, largest, scale.cases) for one in memory.MEASURED}
     return results
 
 
 def _runner(one: Contender, rows: Sequence[Row], folder: Path, scale: Scale) -> Runner:
     cases = tables.cases(rows, scale.cases)
     decide = one.start(rows, folder)
-    agree(one, decide, cases)
+    agree(one.name, decide, one.rule_of, cases)
     return Runner(decide, [facts for facts, _ in cases])
 
 
-def _explainer(rows: Sequence[Row], folder: Path, scale: Scale) -> Runner:
-    """Why, and the nearest rows that miss; each explanation must name the row that decides."""
-    cases = tables.cases(rows, scale.cases)
+def _explainers(rows: Sequence[Row], folder: Path, scale: Scale) -> dict[str, Runner]:
     rules = contenders.loaded(rows, folder)
-    one = Contender(
-        "explain", "casebus", lambda rows, folder: lambda facts: explain(rules, facts), _decides
-    )
-    decide = one.start(rows, folder)
-    agree(one, decide, cases)
-    return Runner(decide, [facts for facts, _ in cases])
+    ways: dict[str, Callable[[Facts], Any]] = {
+        EXPLAIN: lambda facts: explain(rules, facts).lead,
+        EXPLAIN_JSON: lambda facts: explain(rules, facts).to_json()["lead"],
+    }
+    cases = tables.cases(rows, scale.cases)
+    for name, way in ways.items():
+        agree(name, way, _decides, cases)
+    return {name: Runner(way, [facts for facts, _ in cases]) for name, way in ways.items()}
 
 
-def _decides(explanation: object) -> str | None:
-    said = explanation.to_json()  # type: ignore[attr-defined]
-    return next((row["rule"] for row in said["lead"] if row["state"] == "decides"), None)
+def _decides(looked: Any) -> str | None:
+    """The rule of the row that decides, first of those that were looked at."""
+    first = looked[0]
+    if isinstance(first, dict):
+        return first["rule"] if first["state"] == "decides" else None
+    return first.row.id if first.state == "decides" else None
 
 
-def _memory(one: Contender, rules: int) -> int:
-    command = [sys.executable, "-m", "benchmarks.rules.memory", one.name, str(rules)]
+def _memory(one: Contender, rules: int, cases: int) -> int:
+    command = [sys.executable, "-m", "benchmarks.rules.memory", one.name]
+    command += [str(rules), str(cases)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     return int(done.stdout)
 

@@ -1,6 +1,6 @@
 """What one contender keeps in memory, as the growth of a process that has nothing else.
 
-`python -m benchmarks.rules.memory NAME RULES` prints bytes; a process of its own for each,
+`python -m benchmarks.rules.memory NAME RULES CASES` prints bytes; a process of its own for each,
 because zen's memory is not Python's and what was freed before would hide it.
 """
 
@@ -11,7 +11,6 @@ from pathlib import Path
 
 from benchmarks.rules import contenders, tables
 
-_CASES = 5_000
 MEASURED = (contenders.OURS, contenders.ZEN, contenders.ZEN_ONE, contenders.ZEN_EXPRESSION)
 
 
@@ -23,10 +22,10 @@ def resident() -> int:
     raise OSError("/proc/self/status has no VmRSS")
 
 
-def growth(contender: contenders.Contender, rules: int) -> int:
+def growth(contender: contenders.Contender, rules: int, cases: int) -> int:
     """Bytes after the table is ready and has decided, less those before."""
     rows = tables.table(rules)
-    facts = [facts for facts, _ in tables.cases(rows, _CASES)]
+    facts = [facts for facts, _ in tables.cases(rows, cases)]
     with tempfile.TemporaryDirectory() as folder:
         # Everything that is loaded once, whatever the size of the table, goes first.
         small = tables.table(tables.ROWS_PER_SERVICE)
@@ -42,4 +41,4 @@ def growth(contender: contenders.Contender, rules: int) -> int:
 
 if __name__ == "__main__":
     (found,) = (one for one in MEASURED if one.name == sys.argv[1])
-    print(growth(found, int(sys.argv[2])))
+    print(growth(found, int(sys.argv[2]), int(sys.argv[3])))

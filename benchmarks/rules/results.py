@@ -4,17 +4,24 @@ import json
 from dataclasses import dataclass, field
 
 Rates = dict[str, list[float]]
+# What stands first in the tables.
+OURS = "casebus, `decide`"
+EXPLAIN = "casebus, `explain`"
+EXPLAIN_JSON = "casebus, `explain`, as JSON"
 
 
 @dataclass(slots=True)
 class Results:
     """`rates` are decisions a second by size and contender, turn by turn; `seconds_of` seconds
-    by what was done; `bytes_of` the memory of the largest table. `seconds` is one turn's."""
+    by what was done; `bytes_of` the memory of the largest table. `seconds` is one turn's.
+    `zen_tables` and `zen_others` are zen's contenders with and without tables."""
 
     sizes: tuple[int, ...]
     turns: int
     seconds: float
     cases: int
+    zen_tables: tuple[str, ...] = ()
+    zen_others: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     services: dict[int, int] = field(default_factory=dict)
     rates: dict[int, Rates] = field(default_factory=dict)

@@ -12,17 +12,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 SEED = 1895
 ROWS_PER_SERVICE = 13
-DISTRICTS = tuple(
-    "松山區 信義區 大安區 中山區 中正區 大同區 萬華區 文山區 南港區 內湖區 士林區 北投區".split()
+DISTRICTS = (
+    "松山區",
+    "信義區",
+    "大安區",
+    "中山區",
+    "中正區",
+    "大同區",
+    "萬華區",
+    "文山區",
+    "南港區",
+    "內湖區",
+    "士林區",
+    "北投區",
 )
 SIDES = ("north", "south")
 AGENCIES = tuple(f"AG-{n:02}" for n in range(1, 41))
 MOST = 1_000_000
 
-Facts = dict[str, str | int | bool]
+Facts = dict[str, Any]
 
 
 class UnsoundTableError(Exception):
@@ -60,11 +72,11 @@ class Row:
             and not set(self.sides).isdisjoint(other.sides)
         )
 
-    def matches(self, facts: Mapping[str, object]) -> bool:
+    def matches(self, facts: Mapping[str, Any]) -> bool:
         return (
             facts["service"] == self.service
             and facts["district"] in self.districts
-            and self.low <= facts["participants"] <= self.high  # type: ignore[operator]
+            and self.low <= facts["participants"] <= self.high
             and facts["newborn"] in self.newborn
             and facts["side"] in self.sides
         )

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from casebus.running import console_postgres, end, running
 from catalogue import load_catalogue
+from deploy.own_rules import RULES, OwnRulesError, release_own_rules
 from services.console import releases as way
 from services.console import shadow as trials
 from services.console.domain import Release, ReleaseError, Trial, in_force
@@ -62,6 +63,21 @@ def release(
         note=note,
     )
     _say_proposed(*_do(lambda connection: way.propose(connection, proposal, _today())))
+
+
+def seed(
+    folder: Annotated[Path, typer.Argument(help="The folder of the tables.")] = RULES,
+) -> None:
+    """Put the tables of FOLDER in force where nothing ever was: a city's first release."""
+    try:
+        done = asyncio.run(
+            release_own_rules(console_postgres(), load_catalogue(), folder, first_only=True)
+        )
+    except OwnRulesError as error:
+        _refuse(str(error))
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        end(f"the database does not take it: {error}")
+    print("the first rules are in force" if done else "rules are in force; nothing changed")
 
 
 def rollback(number: Number, by: By, effective_from: Day = None) -> None:

@@ -296,6 +296,7 @@ def _print_json(said: object) -> None:
 
 
 for command in (
+    releases.seed,
     releases.release,
     releases.approve,
     releases.withdraw,

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from catalogue import Catalogue, load_catalogue
+from catalogue import load_catalogue
 from deploy import topics
 from deploy.access import passwords_needed
 from deploy.local import plan
@@ -29,16 +29,11 @@ from deploy.local.ports import choose
 from deploy.local.postgres import Server
 from deploy.local.state import Running, Secrets, hold, write_running
 from deploy.local.supervisor import Program, Supervisor
-from services.console import releases
-from services.router.rules import Names, TableError, load, verify
+from deploy.own_rules import OwnRulesError, release_own_rules
 from shared.runtime import kafka, migrations
-from shared.runtime.postgres import connect
 from shared.runtime.settings import Settings
 
-RULES = Path(__file__).resolve().parents[2] / "catalogue" / "rules"
 _CITY = ZoneInfo("Asia/Taipei")
-# Who releases the city's own tables on one machine, so that it starts without anybody.
-_PROPOSER, _APPROVER = "catalogue", "casebus up"
 _READY_S = 90
 
 
@@ -141,7 +136,10 @@ async def _start(
         passwords = {u: p for u, p in secrets.kafka.items() if u != "admin"}
         passwords |= passwords_needed(list(catalogue.agencies), secrets.agencies)
         await asyncio.to_thread(topics.apply, admin, catalogue, passwords, topics.Shape())
-        await _release_rules(database.uri("console", secrets.postgres["console"]), catalogue)
+        try:
+            await release_own_rules(database.uri("console", secrets.postgres["console"]), catalogue)
+        except OwnRulesError as error:
+            raise StartError(str(error)) from None
     with _step(console, "services"):
         for program in plan.programs(ports, secrets, database, wishes.folder):
             supervisor.start(program)
@@ -156,39 +154,6 @@ async def _stop(supervisor: Supervisor, running: Running) -> None:
     await supervisor.stop(["traffic"], 0.5)
     await supervisor.stop([name for name in running.pids if name not in stores], 4)
     await supervisor.stop(stores, 5)
-
-
-async def _release_rules(console_uri: str, catalogue: Catalogue) -> None:
-    """The city's own tables: at the first start, and when they have changed since they were
-    released from here. What a person released in the meantime stays in force otherwise."""
-    try:
-        rules = load(RULES)
-    except TableError as error:
-        raise StartError(f"the tables in {RULES} cannot be read:\n{error}") from None
-    today = datetime.now(_CITY).date()
-    connection = await connect(console_uri)
-    try:
-        known = await releases.all_releases(connection)
-        ours = (one for one in known if one.state == "live" and one.proposed_by == _PROPOSER)
-        last = next(ours, None)
-        if last is not None and (last.ruleset, last.version) == (rules.id, rules.version):
-            return
-        names = Names(
-            frozenset(catalogue.services),
-            frozenset(catalogue.agencies),
-            frozenset(catalogue.districts),
-        )
-        findings = verify(rules, names).findings
-        if findings:
-            told = "\n".join(f"{one.code} {one.table}: {one.message}" for one in findings)
-            raise StartError(f"the tables in {RULES} are not sound:\n{told}")
-        proposal = releases.Proposal(rules.id, rules.version, rules.document, _PROPOSER)
-        async with connection.transaction():
-            proposed, _ = await releases.propose(connection, proposal, today)
-            if proposed.state != "live":
-                await releases.approve(connection, proposed.number, _APPROVER, today)
-    finally:
-        await connection.close()
 
 
 async def _within(work: Any, what: str, log: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from catalogue import load_catalogue
+from catalogue.facts import load_facts
 from services.intake import http, worker
 from services.intake.settings import IntakeSettings
 from services.intake.store import SCHEMA, PostgresApplications
@@ -27,6 +28,7 @@ async def run(only: tuple[str, ...] = PARTS) -> None:
 
     app = new_app("casebus intake", check)
     if "web" in only:
+        load_facts()  # Kept from here: a broken table stops the start, not an application.
         http.add_routes(
             app,
             settings,

@@ -16,7 +16,7 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from catalogue import load_catalogue
-from deploy.local import up
+from deploy.own_rules import RULES, OwnRulesError, release_own_rules
 from services.console import http, releases, shadow
 from services.console import worker as console
 from services.console.domain import Release, ReleaseError
@@ -31,7 +31,7 @@ from tests import examples
 from tests.conformance.conftest import Database
 
 TODAY = date(2026, 11, 24)
-CITY_RULES = up.RULES
+CITY_RULES = RULES
 YESTERDAY, TOMORROW = TODAY - timedelta(days=1), TODAY + timedelta(days=1)
 DOCUMENT: dict[str, Any] = {
     "format": 1,
@@ -351,7 +351,7 @@ async def test_an_operator_sees_releases_and_trials_and_changes_neither(
         await approve(operator, 1)
 
 
-# --- the launcher
+# --- the first rules of a city
 
 
 def _city_rules(folder: Path, was: str = "", becomes: str = "") -> Path:
@@ -362,58 +362,60 @@ def _city_rules(folder: Path, was: str = "", becomes: str = "") -> Path:
     return folder
 
 
-async def _start(database: Database) -> None:
-    await up._release_rules(database.uri("console"), load_catalogue())
+async def _start(database: Database, folder: Path, *, first_only: bool = False) -> bool:
+    uri = database.uri("console")
+    return await release_own_rules(uri, load_catalogue(), folder, first_only=first_only)
 
 
 async def test_the_launcher_releases_the_citys_tables_once(
-    pool: Pool, database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    pool: Pool, database: Database, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(up, "RULES", _city_rules(tmp_path))
-    for _ in range(2):
-        await _start(database)
+    folder = _city_rules(tmp_path)
 
+    assert [await _start(database, folder) for _ in range(2)] == [True, False]
     (event,) = await told(database)
-    assert (event.state, event.approvers) == ("live", ("catalogue", "casebus up"))
+    assert (event.state, event.approvers) == ("live", ("catalogue", "casebus"))
 
 
 async def test_a_restart_leaves_what_a_person_released_in_force(
-    pool: Pool, database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    pool: Pool, database: Database, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(up, "RULES", _city_rules(tmp_path))
-    await _start(database)
+    folder = _city_rules(tmp_path)
+    await _start(database, folder)
     await propose(pool, effective_from=None)
     await approve(pool, 2)
-    await _start(database)
+    await _start(database, folder)
 
     assert [event.release for event in await told(database)] == [1, 2]
 
 
 async def test_a_start_with_changed_tables_releases_them(
-    pool: Pool, database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    pool: Pool, database: Database, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(up, "RULES", _city_rules(tmp_path))
-    await _start(database)
-    _city_rules(tmp_path, "S RAY4 #0", "for another reason")
-    await _start(database)
+    await _start(database, _city_rules(tmp_path))
+    await _start(database, _city_rules(tmp_path, "S RAY4 #0", "for another reason"))
 
     first, second = await told(database)
     assert (second.release, second.state) == (2, "live")
     assert first.version != second.version
 
 
+async def test_seeding_changes_nothing_where_rules_are_in_force(
+    pool: Pool, database: Database, tmp_path: Path
+) -> None:
+    await _start(database, _city_rules(tmp_path), first_only=True)
+    changed = _city_rules(tmp_path, "S RAY4 #0", "for another reason")
+
+    assert not await _start(database, changed, first_only=True)
+    assert len(await told(database)) == 1
+
+
 @pytest.mark.parametrize(("becomes", "said"), [(",NOSUCH,,IPC,", "R201"), (",,,IPC,", "T007")])
 async def test_a_start_with_tables_that_mislead_or_cannot_be_read_says_why(
-    pool: Pool,
-    database: Database,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    becomes: str,
-    said: str,
+    pool: Pool, database: Database, tmp_path: Path, becomes: str, said: str
 ) -> None:
-    monkeypatch.setattr(up, "RULES", _city_rules(tmp_path, ",IPC,,IPC,", becomes))
-    with pytest.raises(up.StartError, match=said):
-        await _start(database)
+    with pytest.raises(OwnRulesError, match=said):
+        await _start(database, _city_rules(tmp_path, ",IPC,,IPC,", becomes))
 
     assert await releases.all_releases(pool) == []
 

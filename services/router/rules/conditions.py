@@ -11,6 +11,9 @@ from datetime import date
 from functools import lru_cache
 from typing import Literal
 
+from services.router.rules.errors import shown, unseen
+from services.router.rules.hints import date_hint, folded, number_hint
+
 Type = Literal["text", "integer", "yes_no", "date"]
 Value = str | bool | int
 # The ends of an interval; None is open to that side. Dates are days as date.toordinal() counts.
@@ -24,12 +27,10 @@ _COMPARISON = re.compile(r"(<=|>=|<|>)(.*)", re.DOTALL)
 _ITEM = re.compile(r'(?:"(?:[^"]|"")*"|[^;"])+|;')
 _WORDS = ("-", "missing", "present")
 _SEPARATORS = ("；", "、")
-_EXPECTED = {
-    "text": "a text",
-    "integer": "a whole number",
-    "yes_no": "yes or no",
-    "date": "a date YYYY-MM-DD",
-}
+# What can hardly be meant as a text: －, Missing, NOT (a), ＜5, as it is when folded.
+_LIKE_A_WORD = re.compile(r"(-)|(missing|present)|(not\s*\().*|([<>]).*", re.DOTALL)
+_ALONE = "{!r} stands alone in a cell"
+_NO_RANGE = "ranges are for integers and dates; quote it as a text"
 
 
 class ConditionError(ValueError):
@@ -78,6 +79,20 @@ def ordered(kind: Type) -> bool:
 @lru_cache(maxsize=1 << 16)
 def read_condition(text: str, kind: Type) -> Condition:
     """The condition in a cell of an input of that type. Raises ConditionError."""
+    try:
+        return _read(text, kind)
+    except ConditionError as error:
+        plain = _plain(text, kind)
+        if plain == text:
+            raise
+        try:
+            _read(plain, kind)
+        except ConditionError:
+            raise error from None
+        raise ConditionError(f"{error}; write {shown(plain)}") from None
+
+
+def _read(text: str, kind: Type) -> Condition:
     if text == "-":
         return _everything(text, kind, missing=True)
     if text == "present":
@@ -96,6 +111,13 @@ def read_condition(text: str, kind: Type) -> Condition:
     if not _holds_anything(condition, kind):
         raise ConditionError("nothing can match this")
     return condition
+
+
+def _plain(text: str, kind: Type) -> str:
+    """The cell with half-width signs: what was probably meant."""
+    if kind == "text":
+        return text.replace("；", ";").replace("、", ";")
+    return folded(text)
 
 
 def _everything(text: str, kind: Type, *, missing: bool) -> Condition:
@@ -185,13 +207,13 @@ def _interval(item: str, kind: Type, named: list[int]) -> Interval:
     if ".." in item and (found := _RANGE.fullmatch(item)):
         opening, first, last, closing = (part.strip() for part in found.groups())
         if bool(opening) != bool(closing):
-            raise ConditionError(f"{item!r}: a range has both brackets or none, as [1..5)")
+            raise ConditionError(f"{shown(item)}: a range has both brackets or none, as [1..5)")
         low, high = read_number(first, kind), read_number(last, kind)
         named += [low, high]
         low += opening == "("
         high -= closing == ")"
         if low > high:
-            raise ConditionError(f"{item!r}: this range holds nothing")
+            raise ConditionError(f"{shown(item)}: this range holds nothing")
         return (low, high)
     number = read_number(item, kind)
     named.append(number)
@@ -200,30 +222,20 @@ def _interval(item: str, kind: Type, named: list[int]) -> Interval:
 
 def read_number(text: str, kind: Type) -> int:
     """An integer, or a date as a day number. Raises ConditionError."""
+    if not text:
+        raise ConditionError("a value is missing beside '..' or behind a sign")
+    if text in _WORDS:
+        raise ConditionError(_ALONE.format(text))
     if kind == "date":
         if _DATE.fullmatch(text):
             try:
                 return date.fromisoformat(text).toordinal()
             except ValueError:
-                raise ConditionError(f"{text!r}: there is no such day") from None
-        hint = "; write 2026-11-24" if "/" in text or "." in text else ""
-        raise ConditionError(f"{text!r} is no date YYYY-MM-DD{hint}")
+                raise ConditionError(f"{shown(text)}: there is no such day") from None
+        raise ConditionError(f"{shown(text)} is no date YYYY-MM-DD{date_hint(text)}")
     if _INTEGER.fullmatch(text) and text != "-0":
         return int(text)
-    raise ConditionError(f"{text!r} is no whole number{_number_hint(text)}")
-
-
-def _number_hint(text: str) -> str:
-    plain = text.replace(",", "").replace("_", "").replace(" ", "")
-    if plain != text and _INTEGER.fullmatch(plain):
-        return f"; write {plain}"
-    if re.fullmatch(r"-?[0-9]+\.0*", text):
-        return f"; write {text.partition('.')[0]}"
-    if re.fullmatch(r"-?0[0-9]+", text):
-        return "; leave out the leading zeros"
-    if text.count("-") == 1 and re.fullmatch(r"[0-9]+\s*-\s*[0-9]+", text):
-        return f"; a range is written {text.replace('-', '..').replace(' ', '')}"
-    return ""
+    raise ConditionError(f"{shown(text)} is no whole number{number_hint(text)}")
 
 
 def read_value(text: str, kind: Type) -> Value:
@@ -231,27 +243,34 @@ def read_value(text: str, kind: Type) -> Value:
     if kind == "yes_no":
         if text in ("yes", "no"):
             return text == "yes"
-        hint = "; write yes or no" if text.casefold() in _OTHER_YES_NO else ""
-        raise ConditionError(f"{text!r} is neither yes nor no{hint}")
+        raise ConditionError(f"{shown(text)} is neither yes nor no")
+    if hidden := unseen(text):
+        raise ConditionError(f"{shown(text)} holds {hidden}, which nobody sees: type it anew")
     if text.startswith('"'):
         if re.fullmatch(r'"(?:[^"]|"")+"', text) is None:
-            raise ConditionError(f"{text}: a quoted text is one pair of marks around all of it")
+            detail = "a quoted text is one pair of marks around all of it"
+            raise ConditionError(f"{shown(text)}: {detail}")
         return text[1:-1].replace('""', '"')
     if '"' in text:
-        raise ConditionError(f"{text}: quote the whole text, a mark inside is written twice")
+        detail = "quote the whole text, a mark inside is written twice"
+        raise ConditionError(f"{shown(text)}: {detail}")
     for mark in _SEPARATORS:
         if mark in text:
-            raise ConditionError(f"{text!r} holds {mark!r}: separate values by ';'")
+            raise ConditionError(f"{shown(text)} holds {mark!r}: separate values by ';'")
     if text in _WORDS:
-        raise ConditionError(f"{text!r} stands alone, or is quoted when it is a value")
-    if text.startswith(("<", ">")) or ".." in text:
-        raise ConditionError(f"{text!r}: ranges are for integers and dates; quote it as a text")
-    if text.startswith("not("):
-        raise ConditionError(f"{text!r}: not(...) stands alone in a cell")
+        raise ConditionError(_ALONE.format(text) + ", or is quoted when it is a value")
+    if ".." in text:
+        raise ConditionError(f"{shown(text)}: {_NO_RANGE}")
+    if found := _LIKE_A_WORD.fullmatch(folded(text)):
+        dash, word, negation, _ = found.groups()
+        if negation:
+            detail = "not(...) stands alone in a cell, in small letters and half-width brackets"
+        elif dash or word:
+            detail = f"write {shown(dash or word)} or, when it is a value, quote it"
+        else:
+            detail = _NO_RANGE
+        raise ConditionError(f"{shown(text)}: {detail}")
     return text
-
-
-_OTHER_YES_NO = ("true", "false", "y", "n", "1", "0", "是", "否", "yes", "no")
 
 
 def write_value(value: Value, kind: Type) -> str:
@@ -262,7 +281,7 @@ def write_value(value: Value, kind: Type) -> str:
         return date.fromordinal(int(value)).isoformat()
     text = str(value)
     special = any(mark in text for mark in ('"', ";", "..", *_SEPARATORS)) or text != text.strip()
-    if kind == "text" and (special or text in _WORDS or text.startswith(("not(", "<", ">"))):
+    if kind == "text" and (special or _LIKE_A_WORD.fullmatch(folded(text))):
         return '"' + text.replace('"', '""') + '"'
     return text
 

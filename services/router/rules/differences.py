@@ -27,8 +27,9 @@ class Change:
     """Cases of a service for which a table says something else.
 
     `before` and `after` are what follows: the values of the outputs, None where no row decides;
-    in joint_review a set of them. `cases` are boxes, input to cell; `proved` is False when the
-    rows were too intertwined to say which cases change.
+    in joint_review a set of them. `cases` are boxes, input to cell, the first of them;
+    `more_cases` is how many there are beyond. `proved` is False when the rows were too
+    intertwined to say which cases change.
     """
 
     table: str
@@ -38,6 +39,7 @@ class Change:
     before_rules: tuple[str, ...]
     after_rules: tuple[str, ...]
     cases: tuple[Mapping[str, str], ...]
+    more_cases: int
     counterexample: Mapping[str, Fact]
     proved: bool = True
 
@@ -49,8 +51,8 @@ class Change:
             "to": _said(self.table, self.after),
             "from_rules": list(self.before_rules),
             "to_rules": list(self.after_rules),
-            "cases": [dict(case) for case in self.cases[:_MOST_CASES]],
-            "more_cases": max(0, len(self.cases) - _MOST_CASES),
+            "cases": [dict(case) for case in self.cases],
+            "more_cases": self.more_cases,
             "counterexample": dict(self.counterexample),
             "proved": self.proved,
         }
@@ -228,6 +230,7 @@ class _Comparison:
         found: list[Box],
     ) -> Change:
         before, after = key
+        cases = [cell for box in found[:_MOST_CASES] for cell in space.cells(box)]
         return Change(
             self.table,
             self.service,
@@ -235,7 +238,8 @@ class _Comparison:
             after,
             before_rules,
             after_rules,
-            tuple(cell for box in found for cell in space.cells(box)),
+            tuple(cases[:_MOST_CASES]),
+            len(cases[_MOST_CASES:]) + len(found[_MOST_CASES:]),
             {"service": self.service, **space.facts(found[0])},
         )
 
@@ -243,4 +247,6 @@ class _Comparison:
         before = tuple(row.id for _, row in self.old)
         after = tuple(row.id for _, row in self.new)
         case = {"service": self.service}
-        return Change(self.table, self.service, None, None, before, after, (), case, proved=False)
+        return Change(
+            self.table, self.service, None, None, before, after, (), 0, case, proved=False
+        )

@@ -40,10 +40,10 @@ class Problem:
     def to_json(self) -> dict[str, Any]:
         return {
             "code": self.code,
-            "file": _short(self.file),
+            "file": _cut(self.file),
             "row": self.row,
-            "column": None if self.column is None else _short(self.column),
-            "cell": _short(self.cell),
+            "column": None if self.column is None else _cut(self.column),
+            "cell": _cut(self.cell),
             "message": self.message,
         }
 
@@ -90,7 +90,15 @@ def near(name: str, known: Iterable[str]) -> str:
     return f": did you mean {by_small[close[0]]!r}?" if close else ""
 
 
-def _short(text: str) -> str:
-    """At most so long, and without what a terminal or an encoding trips over."""
+def _cut(text: str) -> str:
+    """At most so long, and without halves of a pair, which no encoding has."""
     text = text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _short(text: str) -> str:
+    """For a terminal: cut, and with an escape for what nobody sees."""
+    text = _cut(text)
+    if text.isprintable():
+        return text
     return "".join(f"\\u{ord(one):04x}" if unseen(one) else one for one in text)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from services.router.rules.decision import Decision
 from services.router.rules.inputs import Fact
@@ -11,6 +11,8 @@ from services.router.rules.rows import Lead, Row
 from services.router.rules.ruleset import RuleSet
 
 NEAREST = 5
+# The quickest way to make a named tuple, of which an explanation has a dozen.
+_new = tuple.__new__
 State = Literal["decides", "overruled", "candidate", "tried", "misses"]
 Reason = Literal["leads", "overruled", "tied", "tried", "misses", "no_row", "unknown_agency"]
 _REASONS: Mapping[State, Reason] = {
@@ -22,8 +24,7 @@ _REASONS: Mapping[State, Reason] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Miss:
+class Miss(NamedTuple):
     """A cell that the case does not fit."""
 
     input: str
@@ -31,8 +32,7 @@ class Miss:
     fact: Fact
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
+class Looked(NamedTuple):
     """A row of lead as the case met it."""
 
     row: Row
@@ -114,14 +114,19 @@ class _Look:
 
     def __init__(self, rules: RuleSet, plan: Plan, facts: Facts, without: Collection[str]) -> None:
         self.plan = plan
-        self.facts = facts
+        # Of each input that is looked at: name, place, the fact, and the rows that it leaves.
         self.columns = [
-            (index, index.of(facts.get(index.input.name), rules.known.get(index.input.name)))
+            (
+                name := index.input.name,
+                index.place,
+                fact := facts.get(name),
+                index.of(fact, rules.known.get(name)),
+            )
             for index in plan.indexes
         ]
         self.tried = plan.tried(without) if without else 0
         matching = plan.masks["lead"]
-        for _, bits in self.columns:
+        for _, _, _, bits in self.columns:
             matching &= bits
         self.matching = matching
         self.top = plan.top(matching & ~self.tried, "lead")
@@ -130,14 +135,15 @@ class _Look:
         found = [self._looked(bit) for bit in self._ordered(self.top)]
         found += [self._looked(bit) for bit in self._ordered(self.matching & ~self.top)]
         wanted = NEAREST
-        # Which rows miss by none, one, two... cells: each column moves those that it leaves out
-        # one place on.
+        # Which rows miss by no cell, by one, by two...: each column moves those that it leaves
+        # out one place on.
         by_misses = [self.plan.masks["lead"]]
-        for _, bits in self.columns:
-            by_misses.append(0)
-            for place in range(len(by_misses) - 1, 0, -1):
-                by_misses[place] = (by_misses[place] & bits) | (by_misses[place - 1] & ~bits)
-            by_misses[0] &= bits
+        for _, _, _, bits in self.columns:
+            following, moved = [], 0
+            for rows in by_misses:
+                following.append((rows & bits) | moved)
+                moved = rows & ~bits
+            by_misses = [*following, moved]
         for missing in by_misses[1:]:
             if missing:
                 near = self._ordered(missing)[:wanted]
@@ -163,7 +169,9 @@ class _Look:
         """The bits in the order of the file."""
         rows = self.plan.rows
         found = bits_of(bits)
-        return found if len(found) < 2 else sorted(found, key=lambda bit: rows[bit].number)
+        if self.plan.in_order or len(found) < 2:
+            return found
+        return sorted(found, key=lambda bit: rows[bit].number)
 
     def _looked(self, bit: int) -> Looked:
         row, one = self.plan.rows[bit], 1 << bit
@@ -171,18 +179,13 @@ class _Look:
             return Looked(row, "decides" if self.top == one else "candidate")
         if one & self.matching:
             return Looked(row, "tried" if one & self.tried else "overruled")
-        misses = tuple(
-            [
-                Miss(
-                    index.input.name,
-                    row.conditions[index.place].text,
-                    self.facts.get(index.input.name),
-                )
-                for index, bits in self.columns
-                if not bits & one
-            ]
-        )
-        return Looked(row, "misses", misses)
+        conditions = row.conditions
+        misses = [
+            _new(Miss, (name, conditions[place].text, fact))
+            for name, place, fact, bits in self.columns
+            if not bits & one
+        ]
+        return _new(Looked, (row, "misses", tuple(misses)))
 
 
 _STATES: tuple[State, ...] = ("decides", "candidate", "overruled", "tried", "misses")

@@ -2,26 +2,26 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-import yaml
+from services.router.rules.errors import Problem, TableError, unseen
+from services.router.rules.files import read_text
+from services.router.rules.header import HEADER, read_header
 
-from services.router.rules.errors import Problem, TableError
-from services.router.rules.inputs import read_inputs
-from services.router.rules.rows import POLICIES
-
-HEADER = "ruleset.yaml"
 TABLES = ("lead", "joint_review", "deadline", "assume")
 EXAMPLES = "examples"
 MOST_ROWS = 200_000
 LONGEST_CELL = 2_000
-_SHEETS = (".xls", ".xlsx", ".ods")
-_FOREIGN = {"big5": "Big5", "utf-16": "UTF-16", "gb18030": "GB 18030"}
-_SHEET_ERRORS = ("#REF!", "#N/A", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!", "Err:")
+_FILES = tuple(f"{name}.csv" for name in (*TABLES, EXAMPLES))
+_SHEETS = (".xls", ".xlsx", ".xlsm", ".ods", ".tsv")
+_SHEET_ERROR = re.compile(
+    r"#(?:REF|VALUE|NUM|NULL|DIV/0|SPILL|CALC|FIELD|BLOCKED|CONNECT|BUSY|UNKNOWN)!"
+    r"|#NAME\?|#N/A|#GETTING_DATA|###+|Err:[0-9]{3}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +44,22 @@ class Folder:
 
 def read_folder(folder: Path) -> Folder:
     """Read all files of a rule set; cells stay text. Raises TableError with every problem."""
-    if not folder.is_dir():
-        raise TableError([Problem("T001", str(folder), None, None, "", "there is no such folder")])
+    paths = _paths(folder)
     problems: list[Problem] = []
-    header = _header(folder / HEADER, problems)
+    header = read_header(folder / HEADER, problems)
     found: dict[str, Cells] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in _SHEETS:
+    for path in paths:
+        ending = path.suffix.lower()
+        if path.name in _FILES:
+            found[path.stem] = _table(path, problems)
+        elif ending in _SHEETS:
             detail = "a spreadsheet: save it as CSV UTF-8 and take this file away"
             problems.append(Problem("T003", path.name, None, None, "", detail))
-        elif path.suffix == ".csv":
-            if path.stem in (*TABLES, EXAMPLES):
-                found[path.stem] = _table(path, problems)
-            else:
-                known = ", ".join(f"{name}.csv" for name in (*TABLES, EXAMPLES))
-                detail = f"no table of a rule set; known are {known}"
-                problems.append(Problem("T001", path.name, None, None, "", detail))
+        elif ending == ".csv":
+            detail = f"no table of a rule set; known are {', '.join(_FILES)}"
+            if path.name.lower() in _FILES:
+                detail = f"is named with capitals: name it {path.name.lower()}"
+            problems.append(Problem("T001", path.name, None, None, "", detail))
     if "lead" not in found:
         problems.append(Problem("T001", "lead.csv", None, None, "", "the file is missing"))
     if problems:
@@ -78,108 +78,20 @@ def read_folder(folder: Path) -> Folder:
     return Folder(document, {name: one.numbers for name, one in found.items()}, examples)
 
 
-def _header(path: Path, problems: list[Problem]) -> dict[str, Any]:
-    def wrong(code: str, message: str, row: int | None = None) -> dict[str, Any]:
-        problems.append(Problem(code, path.name, row, None, "", message))
-        return {}
-
-    text = _text(path, problems)
-    if text is None:
-        return {}
+def _paths(folder: Path) -> list[Path]:
     try:
-        said = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        return wrong("T004", "is no YAML" + _cause(error), mark.line + 1 if mark else None)
-    if not isinstance(said, dict):
-        return wrong("T004", "expected the keys ruleset, inputs and tables")
-    if unknown := [str(key) for key in said if key not in ("ruleset", "inputs", "tables")]:
-        return wrong("T004", f"unknown key {unknown[0]!r}; expected are ruleset, inputs and tables")
-    inputs, tables = said.get("inputs"), said.get("tables") or {}
-    if not isinstance(inputs, dict):
-        return wrong("T004", "inputs: expected a name and a description for each input")
-    policies: dict[str, str] = {name: allowed[0] for name, allowed in POLICIES.items()}
-    if not isinstance(tables, dict):
-        return wrong("T004", "tables: expected the name of a table and {hit_policy: ...}")
-    for name, one in tables.items():
-        if name not in POLICIES or not isinstance(one, dict) or list(one) != ["hit_policy"]:
-            known = ", ".join(POLICIES)
-            return wrong("T004", f"tables: {name!r}: expected {known}, each {{hit_policy: ...}}")
-        policies[name] = one["hit_policy"]
-    try:
-        read_inputs(inputs)
-    except ValueError as error:
-        return wrong("T004", str(error))
-    return {
-        "format": 1,
-        "ruleset": said.get("ruleset"),
-        "inputs": [{"name": name, **_plain(one)} for name, one in inputs.items()],
-        "hit_policies": policies,
-    }
-
-
-def _plain(said: dict[str, Any]) -> dict[str, Any]:
-    """Without what JSON does not have: YAML reads dates."""
-    return {
-        key: value.isoformat() if isinstance(value, date) else value
-        for key, value in said.items()
-        if value is not None
-    }
-
-
-def _cause(error: yaml.YAMLError) -> str:
-    cause = getattr(error, "problem", None)
-    return f": {cause}" if cause else ""
-
-
-def _text(path: Path, problems: list[Problem]) -> str | None:
-    """The file as text, without a byte order mark; None when it cannot be read."""
-
-    def wrong(code: str, message: str, row: int | None = None) -> None:
-        problems.append(Problem(code, path.name, row, None, "", message))
-
-    try:
-        data = path.read_bytes()
+        return sorted(folder.iterdir())
     except FileNotFoundError:
-        wrong("T001", "the file is missing")
-        return None
+        detail = "there is no such folder"
+    except NotADirectoryError:
+        detail = f"is a file: give the folder that holds {HEADER}"
     except OSError as error:
-        wrong("T001", f"cannot be read: {error.strerror}")
-        return None
-    if not data.strip():
-        wrong("T001", "the file is empty")
-    elif data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        wrong("T003", "a spreadsheet with the name of a CSV file: save it as CSV UTF-8")
-    else:
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            guess = _encoding(data)
-            looks = f"; it looks like {guess}" if guess else ""
-            row = data.count(b"\n", 0, error.start) + 1
-            detail = f"is not UTF-8 (byte {error.start}){looks}: save it as CSV UTF-8"
-            wrong("T002", detail, row)
-            return None
-        if "\x00" not in text:
-            return text
-        wrong("T002", "holds NUL characters; it looks like UTF-16: save it as CSV UTF-8")
-    return None
-
-
-def _encoding(data: bytes) -> str | None:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "UTF-16"
-    for name, title in _FOREIGN.items():
-        try:
-            data.decode(name)
-        except UnicodeDecodeError:
-            continue
-        return title
-    return None
+        detail = f"cannot be read: {error.strerror}"
+    raise TableError([Problem("T001", str(folder), None, None, "", detail)])
 
 
 def _table(path: Path, problems: list[Problem]) -> Cells:
-    text = _text(path, problems)
+    text = read_text(path, problems)
     if text is None:
         return Cells(())
     before = len(problems)
@@ -192,6 +104,8 @@ def _table(path: Path, problems: list[Problem]) -> Cells:
             if number == 1:
                 columns = cells
                 _check_columns(path.name, columns, problems)
+                if len(problems) > before:
+                    break
                 continue
             if not any(cells):
                 continue
@@ -201,13 +115,17 @@ def _table(path: Path, problems: list[Problem]) -> Cells:
                 break
             if len(cells) != len(columns):
                 detail = f"has {len(cells)} cells, row 1 has {len(columns)} columns"
+                if len(cells) > len(columns):
+                    detail += ": is a cell with a comma in it not quoted?"
                 problems.append(Problem("T006", path.name, number, None, "", detail))
                 continue
             _check_cells(path.name, number, columns, cells, problems)
             rows.append(cells)
             numbers.append(number)
     except csv.Error as error:
-        detail = f"the quoting is broken after row {number}: {error}"
+        detail = "the quoting is broken: a mark inside of a quoted cell is written twice"
+        if "expected after" not in str(error):
+            detail = "a quoted cell has no end: a quotation mark is missing"
         problems.append(Problem("T003", path.name, number + 1, None, "", detail))
     return Cells(columns, tuple(rows), tuple(numbers)) if len(problems) == before else Cells(())
 
@@ -220,18 +138,32 @@ def _records(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
 
 
 def _check_columns(file: str, columns: tuple[str, ...], problems: list[Problem]) -> None:
-    if len(columns) == 1:
-        for mark, name in ((";", "semicolons"), ("\t", "tabs")):
-            if mark in columns[0]:
-                detail = f"cells are separated by {name}: save it as CSV with commas"
-                problems.append(Problem("T003", file, 1, None, "", detail))
-                return
-    for place, name in enumerate(columns, start=1):
-        if not name:
-            detail = f"column {place} has no name"
-            problems.append(Problem("T005", file, 1, None, "", detail))
-        elif name in columns[: place - 1]:
-            problems.append(Problem("T005", file, 1, name, "", "the column is there twice"))
+    def wrong(code: str, message: str, column: str | None = None) -> None:
+        problems.append(Problem(code, file, 1, column, "", message))
+
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if any(mark in column for column in columns):
+            return wrong("T003", f"cells are separated by {name}: save it as CSV with commas")
+    if not any(columns):
+        return wrong("T005", "is empty: it must name the columns; take away the rows above them")
+    if unnamed := [place for place, name in enumerate(columns) if not name]:
+        letters = ", ".join(map(_letters, unnamed[:10])) + (", ..." if unnamed[10:] else "")
+        detail = f"columns without a name: {letters}; name them, or delete them in the spreadsheet"
+        wrong("T005", detail)
+    seen: set[str] = set()
+    for name in columns:
+        if name in seen:
+            wrong("T005", "the column is there twice", name)
+        elif hidden := unseen(name):
+            wrong("T005", f"holds {hidden}, which nobody sees: type the name anew", name)
+        if name:
+            seen.add(name)
+
+
+def _letters(place: int) -> str:
+    """A column as a spreadsheet names it: A to Z, AA and on."""
+    rest, last = divmod(place, 26)
+    return (_letters(rest - 1) if rest else "") + chr(ord("A") + last)
 
 
 def _check_cells(
@@ -242,8 +174,9 @@ def _check_cells(
             told.append(
                 Problem("T008", file, number, column, cell, "a formula: put its value here")
             )
-        elif cell.startswith(_SHEET_ERRORS):
-            told.append(Problem("T008", file, number, column, cell, "an error of the spreadsheet"))
+        elif cell.startswith(("#", "Err:")) and _SHEET_ERROR.fullmatch(cell):
+            detail = "an error of the spreadsheet: put the value here"
+            told.append(Problem("T008", file, number, column, cell, detail))
         elif len(cell) > LONGEST_CELL:
             detail = f"longer than {LONGEST_CELL} characters"
             told.append(Problem("T012", file, number, column, cell, detail))

@@ -14,10 +14,13 @@ from services.router.rules.conditions import (
     read_number,
     write_value,
 )
-from services.router.rules.errors import FactError
+from services.router.rules.errors import FactError, near, shown, unseen
 
 Fact = str | bool | int | None
 NAMES = ("services", "districts", "agencies")
+# A decision is compiled from the inputs; a city has some twenty.
+MOST_INPUTS = 200
+_MOST = 10**15 - 1
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _TYPES = ("text", "integer", "yes_no", "date")
 _KEYS = ("type", "values", "names", "min", "max", "unit", "meaning")
@@ -69,6 +72,8 @@ class Input:
             return fact
         if not isinstance(fact, str) or not fact:
             raise FactError(self.name, fact, "a text")
+        if not fact.isascii() and not is_unicode(fact):
+            raise FactError(self.name, fact, "a text without halves of surrogate pairs")
         if known is not None and fact not in known:
             some = ", ".join(sorted(known)[:12])
             more = ", ..." if len(known) > 12 else ""
@@ -80,71 +85,108 @@ class Input:
         return ordered(self.type)
 
 
+def is_unicode(text: str) -> bool:
+    """Whether it is without halves of surrogate pairs, which JSON can say and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def read_input(name: str, said: Any) -> Input:
-    """An input as ruleset.yaml or the document describes it. Raises ValueError."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"input {name!r}: a name is small letters, digits and _")
+    """An input as the document describes it. Raises ValueError."""
+
+    def wrong(message: str) -> ValueError:
+        return ValueError(f"input {name}: {message}")
+
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"input {shown(name)}: a name is small letters, digits and _, at most 40,"
+            " and begins with a letter"
+        )
     if name in _OTHER_COLUMNS or name in _OUTPUTS:
-        raise ValueError(f"input {name!r}: this name belongs to another column")
+        raise wrong("this name belongs to another column")
     if not isinstance(said, Mapping):
-        raise ValueError(f"input {name}: expected {{type: ..., meaning: ...}}")
-    if unknown := [key for key in said if key not in _KEYS]:
-        raise ValueError(f"input {name}: unknown key {unknown[0]!r}; known are {', '.join(_KEYS)}")
+        raise wrong("expected {type: ..., meaning: ...}")
+    for key in said:
+        if key not in _KEYS:
+            hint = near(str(key), _KEYS)
+            raise wrong(f"unknown key {shown(key)}{hint}; known are {', '.join(_KEYS)}")
     kind = said.get("type")
     if kind not in _TYPES:
-        raise ValueError(f"input {name}: type is {kind!r}, expected one of {', '.join(_TYPES)}")
+        raise wrong(f"type is {shown(kind)}, expected one of {', '.join(_TYPES)}")
     values, names = said.get("values"), said.get("names")
     if (values is not None or names is not None) and kind != "text":
-        raise ValueError(f"input {name}: values and names are for text")
+        raise wrong("values and names are for text")
     if values is not None and names is not None:
-        raise ValueError(f"input {name}: has values and names; only one of them")
+        raise wrong("has values and names; only one of them")
     if names is not None and names not in NAMES:
-        raise ValueError(f"input {name}: names is {names!r}, expected one of {', '.join(NAMES)}")
-    if values is not None and (
-        not isinstance(values, list)
-        or not values
-        or not all(isinstance(value, str) and value for value in values)
-        or len(set(values)) < len(values)
-    ):
-        raise ValueError(
-            f"input {name}: values must be a list of different texts"
-            " (quote yes, no and numbers: YAML reads them as something else)"
-        )
+        raise wrong(f"names is {shown(names)}, expected one of {', '.join(NAMES)}")
     if ("min" in said or "max" in said) and not ordered(kind):
-        raise ValueError(f"input {name}: min and max are for integer and date")
-    least, most = (_bound(name, kind, said.get(key)) for key in ("min", "max"))
+        raise wrong("min and max are for integer and date")
+    try:
+        known = _values(values)
+        meaning, unit = (_text(key, said.get(key, "")) for key in ("meaning", "unit"))
+        least, most = (_bound(key, kind, said.get(key)) for key in ("min", "max"))
+    except ValueError as error:
+        raise wrong(str(error)) from None
     if kind == "date":
         least, most = least or 1, most or date.max.toordinal()
     if least is not None and most is not None and least > most:
-        raise ValueError(f"input {name}: min is above max")
-    return Input(
-        name,
-        kind,
-        frozenset(values) if values is not None else None,
-        names,
-        least,
-        most,
-        str(said.get("meaning", "")),
-        str(said.get("unit", "")),
-    )
+        raise wrong("min is above max")
+    return Input(name, kind, known, names, least, most, meaning, unit)
 
 
-def _bound(name: str, kind: Type, said: Any) -> int | None:
+def _values(said: Any) -> frozenset[str] | None:
     if said is None:
         return None
-    if isinstance(said, bool) or (kind == "integer" and not isinstance(said, int)):
-        raise ValueError(f"input {name}: {said!r} is no whole number")
-    try:
-        return read_number(str(said), kind)
-    except ConditionError as error:
-        raise ValueError(f"input {name}: {error}") from None
+    if not isinstance(said, list) or not said:
+        raise ValueError("values: expected a list of texts")
+    found: set[str] = set()
+    for one in said:
+        if not isinstance(one, str) or not one:
+            raise ValueError(f"values: {shown(one)} is no text")
+        if hidden := unseen(one):
+            raise ValueError(f"values: {shown(one)} holds {hidden}, which nobody sees")
+        if one in found:
+            raise ValueError(f"values: {shown(one)} is there twice")
+        found.add(one)
+    return frozenset(found)
+
+
+def _text(key: str, said: Any) -> str:
+    if not isinstance(said, str) or not is_unicode(said):
+        raise ValueError(f"{key} is {shown(said)}, expected a text")
+    return said
+
+
+def _bound(key: str, kind: Type, said: Any) -> int | None:
+    """`min` or `max`: an integer, or a date as text."""
+    if said is None:
+        return None
+    if type(said) is int and kind == "integer":
+        if abs(said) > _MOST:
+            raise ValueError(f"{key}: more than 15 digits")
+        return said
+    if not isinstance(said, str):
+        raise ValueError(f"{key} is {shown(said)}, expected a {_WORDS[kind]}")
+    number = read_number(said, kind)
+    if kind == "integer":
+        raise ValueError(f"{key} is {shown(said)}: a number stands without quotes")
+    return number
+
+
+_WORDS: Mapping[Type, str] = {"integer": "whole number", "date": "date YYYY-MM-DD"}
 
 
 def read_inputs(said: Mapping[str, Any]) -> tuple[Input, ...]:
     """All inputs in order. Raises ValueError."""
+    if len(said) > MOST_INPUTS:
+        raise ValueError(f"inputs: more than {MOST_INPUTS}")
     inputs = tuple(read_input(name, one) for name, one in said.items())
     if not inputs or inputs[0].name != "service" or inputs[0].type != "text":
-        raise ValueError("the first input must be service, of type text")
+        raise ValueError("inputs: the first must be service, of type text")
     if inputs[0].values is not None or inputs[0].names not in (None, "services"):
-        raise ValueError("service may have names: services, and no values")
+        raise ValueError("input service: may have names: services, and no values")
     return inputs

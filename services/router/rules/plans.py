@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from services.router.rules.conditions import Condition, Value
@@ -85,6 +86,12 @@ class Plan:
             masks[name] = ((1 << len(rows)) - 1) << start
             start += len(rows)
         return masks
+
+    @cached_property
+    def in_order(self) -> bool:
+        """Whether the rows of lead stand as in the file: no priority moves one."""
+        lead = self.tables["lead"]
+        return all(a.number < b.number for a, b in pairwise(lead))
 
     @cached_property
     def levels(self) -> tuple[int, ...]:

@@ -1,0 +1,55 @@
+"""The city's own rules, put in force without a second person: so that a city can begin."""
+
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from catalogue import Catalogue
+from services.console import releases
+from services.router.rules import Names, TableError, load, verify
+from shared.runtime.postgres import connect
+
+RULES = Path(__file__).resolve().parents[1] / "catalogue" / "rules"
+_CITY = ZoneInfo("Asia/Taipei")
+_PROPOSER, _APPROVER = "catalogue", "casebus"
+
+
+class OwnRulesError(Exception):
+    """The tables cannot be read, or are not sound; the message says where."""
+
+
+async def release_own_rules(
+    console_uri: str, catalogue: Catalogue, folder: Path = RULES, *, first_only: bool = False
+) -> bool:
+    """Release the tables in `folder`, if nothing was ever live; whether it did.
+
+    Without `first_only` also when they have changed since they were released from here. What a
+    person released in the meantime stays in force otherwise. Raises OwnRulesError.
+    """
+    names = Names(
+        frozenset(catalogue.services),
+        frozenset(catalogue.agencies),
+        frozenset(catalogue.districts),
+    )
+    try:
+        rules = load(folder, names)
+    except TableError as error:
+        raise OwnRulesError(f"the tables in {folder} cannot be read:\n{error}") from None
+    if findings := verify(rules).findings:
+        told = "\n".join(f"{one.code} {one.table}: {one.message}" for one in findings)
+        raise OwnRulesError(f"the tables in {folder} are not sound:\n{told}")
+    today = datetime.now(_CITY).date()
+    connection = await connect(console_uri)
+    try:
+        live = [one for one in await releases.all_releases(connection) if one.state == "live"]
+        last = next((one for one in live if one.proposed_by == _PROPOSER), None)
+        if live and (first_only or (last is not None and last.version == rules.version)):
+            return False
+        proposal = releases.Proposal(rules.id, rules.version, rules.document, _PROPOSER)
+        async with connection.transaction():
+            proposed, _ = await releases.propose(connection, proposal, today)
+            if proposed.state != "live":
+                await releases.approve(connection, proposed.number, _APPROVER, today)
+    finally:
+        await connection.close()
+    return True
