@@ -72,7 +72,7 @@ def replay(
     except BusyError:
         end(f"another replay writes {table}; wait for it, or name another file with --csv")
     except KafkaError as error:
-        end(f"Kafka does not answer: {error}; the same command goes on from where it was")
+        end(f"Kafka does not answer: {error}; try again, what is counted is not lost")
     except OSError as error:
         end(f"{error.filename or table or state}: {error.strerror or error}")
     finally:

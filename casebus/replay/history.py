@@ -68,8 +68,7 @@ class History:
                 f"{names.applications} has {len(applications)} partitions and {names.cases} "
                 f"{len(cases)}: a case must have all its events in one partition of each"
             )
-        midnight = datetime(since.year, since.month, since.day, tzinfo=_CITY)
-        start_ms = int((midnight - _MARGIN).timestamp() * 1000)
+        start_ms = _start_ms(since)
         starts = await self._consumer.offsets_for_times(dict.fromkeys(partitions, start_ms))
         # First the ends of the applications: those that are decided meanwhile are told so.
         ends = await self._consumer.end_offsets(applications)
@@ -123,3 +122,11 @@ class History:
                 yield [kafka.record_of(one) for one in messages if one.offset < stretch.end]
             elif time.monotonic() - last > _PATIENCE_S:
                 raise KafkaTimeoutError(f"nothing came from {partition} for {_PATIENCE_S:.0f} s")
+
+
+def _start_ms(since: date) -> int:
+    """A little before that day begins in Taipei, in milliseconds since 1970, when time begins."""
+    if since.year <= 1970:
+        return 0
+    midnight = datetime(since.year, since.month, since.day, tzinfo=_CITY)
+    return int((midnight - _MARGIN).timestamp() * 1000)

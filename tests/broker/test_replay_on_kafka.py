@@ -40,21 +40,15 @@ async def put(
     topic: str,
     records: Sequence[Outgoing],
     partition: int,
-    timestamp_ms: int | None = None,
 ) -> None:
     producer = kafka.producer(ground.settings(), transactional_id=ground.name("writer"))
     await producer.start()
 
     async def send(some: Sequence[Outgoing]) -> None:
         for one in some:
-            await producer.send_and_wait(
-                topic,
-                one.value,
-                key=one.key,
-                headers=list(one.headers),
-                partition=partition,
-                timestamp_ms=timestamp_ms,
-            )
+            headers = list(one.headers)
+            await producer.send(topic, one.value, one.key, partition=partition, headers=headers)
+        await producer.flush()
 
     try:
         for number, first in enumerate(range(0, len(records), 10)):
@@ -105,12 +99,13 @@ async def test_after_kill_9_and_ctrl_c_a_replay_comes_to_what_it_would_have_come
     assert expected.count(b"\n") > 50
 
     table = tmp_path / "moves.csv"
-    # In the decisions of the first partition, in its applications, and in the second partition.
+    # In the decisions of the first partition, in its applications, and in the second one: from
+    # there on the first is not read again.
     for ends_at, ending, status in (
         (20, "SIGKILL", -9),
         (70, "SIGINT", 130),
         (95, "SIGKILL", -9),
-        (130, "SIGKILL", -9),
+        (25, "SIGKILL", -9),
         (40, "SIGINT", 130),
     ):
         ended = replayed(ground, names, table, ends_at, ending)
@@ -133,7 +128,10 @@ async def test_a_history_holds_what_is_committed_from_a_day_on_up_to_the_beginni
     for hours in (-24, -2, -0.5, 0, 30):
         at = int((midnight + timedelta(hours=hours)).timestamp() * 1000)
         one = encode(topics.APPLICATIONS, submitted(number=str(hours)))
-        await put(ground, names.applications, [one], 0, at)
+        producer = kafka.producer(ground.settings())
+        await producer.start()
+        await producer.send_and_wait(names.applications, one.value, timestamp_ms=at)
+        await producer.stop()
 
     async def numbers(history: History, stretch: Stretch) -> list[bytes | None]:
         found = [one async for batch in history.read(stretch) for one in batch]
@@ -143,12 +141,12 @@ async def test_a_history_holds_what_is_committed_from_a_day_on_up_to_the_beginni
         way = await history.way(date(2026, 11, 24))
         ((cases, applications),) = way.pairs
         late = encode(topics.APPLICATIONS, submitted(number="late"))
-        await put(ground, names.applications, [late], 0)
+        await ground.send(names.applications, [late])
         assert await numbers(history, applications) == [b"-0.5", b"0", b"30"]
         assert cases.finished
         assert (await history.way(date(2030, 1, 1))).records == 0
         # Of the same broker every history is the same.
-        assert (await history.way(date(2020, 1, 1))).cluster == way.cluster != ""
+        assert (await history.way(date(1, 1, 1))).cluster == way.cluster != ""
 
 
 async def test_topics_of_different_widths_cannot_be_replayed(ground: Ground) -> None:

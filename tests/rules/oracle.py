@@ -402,16 +402,17 @@ class Findings:
 
     gaps: set[tuple[str, str]]
     ties: dict[tuple[str, str], set[frozenset[str]]]
-    foreign: set[tuple[str, str]]  # R202 to R204
+    foreign: set[tuple[str, str]]  # R201 to R204, but for R201 of outputs
     only_assumed: set[tuple[str, str]]
     dead: set[tuple[str, str]]
     never_overrule: set[tuple[str, str]]
-    reviews_itself: set[str]  # services
+    reviews_itself: set[tuple[str, str]]  # service, and row of joint_review
+    misfits: set[tuple[str, str]]  # service, and row of deadline with too many or few steps
 
 
 def findings(rules: Rules, names: Names | None) -> Findings:
     universe = Universe([rules], names)
-    found = Findings(set(), {}, foreign(rules, names), set(), set(), set(), set())
+    found = Findings(set(), {}, foreign(rules, names), set(), set(), set(), set(), set())
     for name in ("lead", "joint_review", "deadline"):
         table = rules.tables[name]
         single = rules.policies[name] != "COLLECT"
@@ -438,30 +439,37 @@ def findings(rules: Rules, names: Names | None) -> Findings:
         real = {row for hit in cases for row in hit}
         alive = topmost if single else needed(table, cases)
         for row in table:
-            if row in known and row not in real:
-                found.only_assumed.add((name, row.id))
+            told = (name, row.id)
+            if row not in known:
+                found.dead.update({told} - found.foreign)
+            elif row not in real:
+                found.only_assumed.add(told)
             elif row not in alive:
-                found.dead.add((name, row.id))
+                found.dead.add(told)
             elif rules.policies[name] == "UNIQUE" and row.priority > 0 and row not in overrule:
-                found.never_overrule.add((name, row.id))
-        found.dead -= found.foreign
+                found.never_overrule.add(told)
     for service in universe.services:
-        lead = universe.rows_of(rules.tables["lead"], service)
-        joint = universe.rows_of(rules.tables["joint_review"], service)
-        assumed = universe.rows_of(rules.tables["assume"], service)
-        for case in universe.cases(service) if joint else ():
+        lead, joint, deadline, assumed = (
+            universe.rows_of(rules.tables[name], service)
+            for name in ("lead", "joint_review", "deadline", "assume")
+        )
+        for case in universe.cases(service) if joint or deadline else ():
             top = best(universe.hit(lead, case))
-            asked = {row.output["agency"] for row in universe.hit(joint, case)}
-            itself = len(top) == 1 and top[0].output["agency"] in asked
-            if itself and not universe.hit(assumed, case):
-                found.reviews_itself.add(service)
+            if len(top) != 1 or universe.hit(assumed, case):
+                continue
+            leading = top[0].output
+            for row in universe.hit(joint, case):
+                if row.output["agency"] == leading["agency"]:
+                    found.reviews_itself.add((service, row.id))
+            limits = best(universe.hit(deadline, case))
+            steps = limits[0].output["steps"] if len(limits) == 1 else []
+            if steps and len(steps) != 1 + len(leading["chain"]):
+                found.misfits.add((service, limits[0].id))
     return found
 
 
 def foreign(rules: Rules, names: Names | None) -> set[tuple[str, str]]:
-    """The rows with a value that the input cannot have, or that the catalogue does not know;
-    unknown agencies are another finding."""
-    known = {"services": names.services, "districts": names.districts} if names else {}
+    """The rows with a value that the input cannot have, or that the catalogue does not know."""
     return {
         (name, row.id)
         for name, table in rules.tables.items()
@@ -470,7 +478,7 @@ def foreign(rules: Rules, names: Names | None) -> set[tuple[str, str]]:
         for item in (condition[1] if len(condition) > 1 else ())
         for value in bounds(item)
         if not is_right(definition, value)
-        or value not in known.get(definition.get("names", ""), {value})
+        or ("names" in definition and names and value not in getattr(names, definition["names"]))
     }
 
 

@@ -18,6 +18,7 @@ Type = Literal["text", "integer", "yes_no", "date"]
 Value = str | bool | int
 # The ends of an interval; None is open to that side. Dates are days as date.toordinal() counts.
 Interval = tuple[int | None, int | None]
+FIRST_DAY, LAST_DAY = 1, date.max.toordinal()
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,14})")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -171,8 +172,9 @@ def _holds_anything(condition: Condition, kind: Type) -> bool:
 
 def _possible(interval: Interval, kind: Type) -> bool:
     low, high = interval
-    days = (1, date.max.toordinal())
-    return kind != "date" or ((low is None or low <= days[1]) and (high is None or high >= days[0]))
+    return kind != "date" or (
+        (low is None or low <= LAST_DAY) and (high is None or high >= FIRST_DAY)
+    )
 
 
 def _merged(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
@@ -288,6 +290,9 @@ def write_value(value: Value, kind: Type) -> str:
 
 def write_interval(interval: Interval, kind: Type) -> str:
     low, high = interval
+    if kind == "date":
+        # The ends of the calendar are no bounds that anybody set.
+        low, high = (None if low == FIRST_DAY else low), (None if high == LAST_DAY else high)
     if low is None or high is None:
         if low is None and high is None:
             return "present"

@@ -68,18 +68,25 @@ class Finding:
 
 
 def example_line(rules: RuleSet, code: str, facts: Mapping[str, Fact]) -> str:
-    """The case as a line for examples.csv, with what is decided now as the expected lead."""
+    """The case as a line for examples.csv, with what is decided now as the expected lead.
+
+    In the columns that the file has, unless it has none for a fact that is needed.
+    """
     try:
         lead = rules.decide(facts).lead
     except FactError:
         lead = None
-    out = io.StringIO()
-    cells = [f"{code}.{facts['service']}"]
-    for one in rules.inputs:
-        fact = facts.get(one.name)
+    inputs = {one.name: one for one in rules.inputs}
+    columns = rules.example_columns
+    if any(name not in columns for name, fact in facts.items() if fact is not None):
+        columns = ("id", *inputs, "lead")
+    cells = {"id": f"{code}.{facts['service']}", "lead": lead.agency if lead else TRIAGE}
+    for name, one in inputs.items():
+        fact = facts.get(name)
         if fact is None:
-            cells.append("missing")
+            cells[name] = "missing"
         else:
-            cells.append(str(fact) if one.type == "date" else write_value(fact, one.type))
-    csv.writer(out, lineterminator="").writerow([*cells, lead.agency if lead else TRIAGE])
+            cells[name] = str(fact) if one.type == "date" else write_value(fact, one.type)
+    out = io.StringIO()
+    csv.writer(out, lineterminator="").writerow([cells.get(column, "") for column in columns])
     return out.getvalue()

@@ -94,7 +94,7 @@ def _plain(said: Any) -> Any:
     """A description of an input as it travels: whole numbers are numbers, what is empty goes."""
     if not isinstance(said, dict):
         return said
-    found = {key: one for key, one in said.items() if one or key not in ("meaning", "unit")}
+    found = {key: one for key, one in said.items() if one != "" or key not in ("meaning", "unit")}
     if found.get("type") == "integer":
         for key in found.keys() & {"min", "max"}:
             try:

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 from services.router.rules.conditions import (
+    FIRST_DAY,
+    LAST_DAY,
     ConditionError,
     Type,
     Value,
@@ -132,7 +133,7 @@ def read_input(name: str, said: Any) -> Input:
     except ValueError as error:
         raise wrong(str(error)) from None
     if kind == "date":
-        least, most = least or 1, most or date.max.toordinal()
+        least, most = least or FIRST_DAY, most or LAST_DAY
     if least is not None and most is not None and least > most:
         raise wrong("min is above max")
     return Input(name, kind, known, names, least, most, meaning, unit)

@@ -52,6 +52,7 @@ class RuleSet:
         document: Mapping[str, Any],
         names: Names | None = None,
         examples: tuple[Example, ...] = (),
+        example_columns: tuple[str, ...] = (),
         plans: Mapping[str, Plan] | None = None,
     ) -> None:
         self.id = ruleset
@@ -60,6 +61,7 @@ class RuleSet:
         self.document = document
         self.names = names
         self.examples = examples
+        self.example_columns = example_columns
         self.known = {
             one.name: values
             for one in inputs
@@ -158,7 +160,14 @@ class RuleSet:
                 mine[table].sort(key=lambda one: one.number)
                 plans[service] = Plan(self.inputs, mine, {})
         found = RuleSet(
-            self.id, self.inputs, tables, self.document, self.names, self.examples, plans
+            self.id,
+            self.inputs,
+            tables,
+            self.document,
+            self.names,
+            self.examples,
+            self.example_columns,
+            plans,
         )
         if before.service == row.service and not row.service.negated:
             # What takes a look at every row is not done again.
@@ -207,7 +216,15 @@ def load(folder: Path, names: Names | None = None) -> RuleSet:
     found = read_folder(folder)
     inputs, tables = read_document(found.document, found.numbers)
     examples = read_examples(found.examples, inputs)
-    return RuleSet(found.document["ruleset"], inputs, tables, found.document, names, examples)
+    return RuleSet(
+        found.document["ruleset"],
+        inputs,
+        tables,
+        found.document,
+        names,
+        examples,
+        found.examples.columns,
+    )
 
 
 def from_document(document: Mapping[str, Any], names: Names | None = None) -> RuleSet:

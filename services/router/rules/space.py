@@ -8,15 +8,17 @@ the same rows go on as one. What is found is then described as boxes of cases.
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import Any
 
-from services.router.rules.conditions import Interval, write_interval, write_value
+from services.router.rules.conditions import FIRST_DAY, Interval, write_interval, write_value
 from services.router.rules.inputs import Fact, Input
 from services.router.rules.plans import Index
 
 MISSING = "missing"
 OTHER = "other"
+_A_DAY = date(2000, 1, 1).toordinal()
 
 
 class TooIntertwinedError(Exception):
@@ -52,11 +54,11 @@ class Axis:
             return what  # type: ignore[no-any-return]
         if kind == "interval":
             low, high = what
-            number = low if low is not None else high if high is not None else 0
             if self.input.type == "date":
-                # Of an open end any day will do, but it must be one of the calendar.
-                return write_value(max(1, number), "date")
-            return int(number)
+                # Where nobody set a bound, a day of these times.
+                low = max(low, min(high, _A_DAY)) if low == FIRST_DAY else low
+                return write_value(low, "date")
+            return low if low is not None else high if high is not None else 0
         named = {value for value in self.index.by_value if isinstance(value, str)}
         if self.known is not None:
             return min(self.known - named)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from services.router.rules.errors import FactError
@@ -149,7 +150,7 @@ class _Prover:
                 "R401",
                 table,
                 0,
-                f"{self.service}: not proved: its rows are too many and too intertwined;"
+                "not proved: its rows are too many and too intertwined;"
                 " divide the service, or use fewer inputs in one row",
             )
 
@@ -258,7 +259,12 @@ class _Prover:
                     f"{deadline.rule} has {len(deadline.steps)} steps,"
                     f" {lead.rule} {agencies} agencies"
                 )
-                self._show("R303", table, limit, message, space, self._tops("lead", first))
+                limited = partial(self._both, first, table, limit)
+                self._show("R303", table, limit, message, space, limited)
+
+    def _both(self, first: int, table: str, rows: int, leaf: int) -> bool:
+        """Whether in a leaf `first` decides in lead and `rows` in the table."""
+        return self._tops("lead", first)(leaf) and self._tops(table, rows)(leaf)
 
     def _beside(self, space: Space, other: Callable[[int], int]) -> list[tuple[int, int]]:
         """Where one row of lead decides a case that can happen: it, and `other` of the rows."""
@@ -329,23 +335,24 @@ def _agency(row: Row) -> str:
 
 def _silent_rows(rules: RuleSet, proofs: Mapping[str, Proof]) -> Iterator[Finding]:
     """Rows that decide nothing in any service; exceptions that overrule nothing in any."""
-    told = {
+    unknown = {
         (finding.table, finding.rules[0])
         for proof in proofs.values()
         for finding in proof.findings
         if finding.code in ("R201", "R202", "R203", "R204")
     }
+    silent = set()
     quiet = {key: one.row for proof in proofs.values() for key, one in proof.quiet.items()}
     for key, row in quiet.items():
         if all(key in proof.quiet for proof in _of(row, proofs)):
             states = [proof.quiet[key] for proof in _of(row, proofs)]
             # That no case matches a row is no news where a name in it is unknown.
-            if key not in told or any(state.seen or state.assumed for state in states):
+            if key not in unknown or any(state.seen or state.assumed for state in states):
                 yield _silent(key, row, states)
-            told.add(key)
+            silent.add(key)
     idle = {key: row for proof in proofs.values() for key, row in proof.idle.items()}
     for key, row in idle.items():
-        if key not in told and all(key in proof.idle for proof in _of(row, proofs)):
+        if key not in silent and all(key in proof.idle for proof in _of(row, proofs)):
             message = f"{row.id}: an exception with priority {row.priority} overrules no row"
             yield Finding("R104", key[0], (row.id,), (row.number,), message)
     yield from _redundant(rules, proofs)
