@@ -10,7 +10,7 @@ from tests.flow.test_commands import casebus
 from tests.flow.test_rules_release import RULES, changed
 
 # No other test sends cases of it.
-SERVICE, THEN_AT, NOW_AT = "SVC-086", "TFAM", "TPL"
+SERVICE, THEN_AT, NOW_AT = "SVC-086", "MSO", "TPL"
 
 
 async def test_a_candidate_moves_the_cases_that_it_changes_and_every_decision_is_reproduced(

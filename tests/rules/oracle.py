@@ -5,33 +5,28 @@ each input every value that a cell mentions, the neighbours of each bound, min a
 that no cell mentions, and missing. Facts and documents are as that page has them in JSON.
 """
 
-import datetime as dt
 import hashlib
 import json
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from operator import contains
 from typing import Any
 
-Fact = str | int | bool | None
-Condition = tuple[Any, ...]  # ("any",) ("present",) ("not", items) ("list", items)
+from tests.rules.cells import (
+    ANY,
+    PLAIN,
+    UNHEARD,
+    Condition,
+    Fact,
+    bounds,
+    is_date,
+    matches,
+    mentioned,
+    read_cell,
+)
+
 Case = tuple[Fact, ...]  # in the order of the inputs
-
-ANY: Condition = ("any",)
-UNHEARD = "never heard of"  # a text that no cell mentions
-# Values of each type that are there whatever the cells mention.
-PLAIN: dict[str, set[Fact]] = {
-    "text": {UNHEARD},
-    "integer": {0},
-    "yes_no": {True, False},
-    "date": {"2000-01-01"},
-}
-
-
-class Unreadable(Exception):  # noqa: N818  (what it is, not that it is an error)
-    """A cell that is no condition."""
 
 
 class WrongFact(Exception):  # noqa: N818
@@ -40,147 +35,6 @@ class WrongFact(Exception):  # noqa: N818
     def __init__(self, names: list[str]) -> None:
         super().__init__(", ".join(names))
         self.names = names
-
-
-# Conditions.
-
-
-def split(text: str, mark: str) -> list[str]:
-    """The parts between `mark`, but not where it stands inside quotes."""
-    parts, start, quoted, at = [], 0, False, 0
-    while at < len(text):
-        if text[at] == '"':
-            quoted = not quoted
-        if not quoted and text.startswith(mark, at):
-            parts.append(text[start:at])
-            at = start = at + len(mark)
-        else:
-            at += 1
-    return [*parts, text[start:]]
-
-
-def read_value(text: str, kind: str) -> Fact:
-    text = text.strip()
-    if kind == "text" and re.fullmatch(r'"([^"]|"")*"', text):
-        text = text[1:-1].replace('""', '"')
-    elif re.search('["；、;]', text):
-        raise Unreadable(text)
-    if kind == "integer" and re.fullmatch(r"0|-?[1-9][0-9]{0,14}", text):
-        return int(text)
-    if kind == "yes_no" and text in ("yes", "no"):
-        return text == "yes"
-    if kind == "date" and is_date(text):
-        return text
-    if kind == "text" and text:
-        return text
-    raise Unreadable(text)
-
-
-def is_date(text: str) -> bool:
-    try:
-        return bool(re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text)) and bool(
-            dt.date.fromisoformat(text)
-        )
-    except ValueError:
-        return False
-
-
-def read_item(text: str, kind: str) -> Condition:
-    """("missing",), ("value", v), or ("from", low, low belongs, high, high belongs)."""
-    text = text.strip()
-    if text == "missing":
-        return ("missing",)
-    if text in ("", "-", "present") or text.startswith("not("):
-        raise Unreadable(text)
-    ends = split(text, "..")
-    if len(ends) == 1 and text[0] not in "<>":
-        return ("value", read_value(text, kind))
-    if kind not in ("integer", "date"):
-        raise Unreadable(text)
-    if text[0] in "<>":
-        sign = text[:2] if text[1:2] == "=" else text[0]
-        value = read_value(text[len(sign) :], kind)
-        closed = sign.endswith("=")
-        whole: dict[str, Condition] = {
-            "<": ("from", None, True, value, closed),
-            ">": ("from", value, closed, None, True),
-        }
-        return whole[sign[0]]
-    if len(ends) != 2:
-        raise Unreadable(text)
-    low, high, low_in, high_in = ends[0], ends[1], True, True
-    if low[:1] in ("[", "(") and high[-1:] in ("]", ")"):
-        low_in, high_in = low[0] == "[", high[-1] == "]"
-        low, high = low[1:], high[:-1]
-    item = ("from", read_value(low, kind), low_in, read_value(high, kind), high_in)
-    if not any(item_matches(item, value) for value in around(item, kind)):
-        raise Unreadable(text)
-    return item
-
-
-def read_cell(text: str, kind: str) -> Condition:
-    text = text.strip()
-    if text in ("-", "present"):
-        return ANY if text == "-" else ("present",)
-    negated = text.startswith("not(") and text.endswith(")")
-    inner = text[4:-1] if negated else text
-    if inner.count('"') % 2:
-        raise Unreadable(text)
-    items = tuple(read_item(part, kind) for part in split(inner, ";"))
-    if negated and ("missing",) in items:
-        raise Unreadable(text)
-    condition = ("not" if negated else "list", items)
-    if not any(matches(condition, fact) for fact in {None} | mentioned(condition, kind)):
-        raise Unreadable(text)
-    return condition
-
-
-def item_matches(item: Condition, fact: Fact) -> bool:
-    if item == ("missing",):
-        return fact is None
-    if fact is None:
-        return False
-    if item[0] == "value":
-        return bool(fact == item[1])
-    _, low, low_in, high, high_in = item
-    above: bool = low is None or fact > low or (low_in and fact == low)
-    below: bool = high is None or fact < high or (high_in and fact == high)
-    return above and below
-
-
-def matches(condition: Condition, fact: Fact) -> bool:
-    if condition == ANY:
-        return True
-    if condition == ("present",):
-        return fact is not None
-    some = any(item_matches(item, fact) for item in condition[1])
-    return some if condition[0] == "list" else fact is not None and not some
-
-
-def bounds(item: Condition) -> list[Any]:
-    """The values that stand in an item."""
-    return [item[at] for at in (1, 3) if at < len(item) and item[at] is not None]
-
-
-def around(item: Condition, kind: str) -> set[Fact]:
-    """The values that an item mentions, with those just before and after."""
-    return {near for value in bounds(item) for near in (value, *beside(value, kind))}
-
-
-def beside(value: Any, kind: str) -> list[Fact]:
-    if kind == "integer":
-        return [value - 1, value + 1]
-    if kind == "date":
-        day = dt.date.fromisoformat(value).toordinal()
-        last = dt.date.max.toordinal()
-        return [dt.date.fromordinal(d).isoformat() for d in (day - 1, day + 1) if 1 <= d <= last]
-    return []
-
-
-def mentioned(condition: Condition, kind: str) -> set[Fact]:
-    """The values worth a try for a condition."""
-    items = condition[1] if len(condition) > 1 else ()
-    return PLAIN[kind].union(*(around(item, kind) for item in items))
 
 
 # Rule sets.
@@ -192,6 +46,7 @@ class Row:
     conditions: tuple[Condition, ...]  # in the order of the inputs
     priority: int
     output: dict[str, Any]  # as in the JSON of a decision, without "rule"
+    said: str  # the output as text, to compare
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,8 +72,13 @@ def read(document: dict[str, Any]) -> Rules:
             cell = dict(zip(table["columns"], cells, strict=True))
             conditions = tuple(read_cell(cell.get(i["name"], "-"), i["type"]) for i in inputs)
             priority = int(cell.get("priority") or 0)
-            tables[name].append(Row(cell["id"], conditions, priority, read_output(name, cell)))
+            output = read_output(name, cell)
+            tables[name].append(Row(cell["id"], conditions, priority, output, said(output)))
     return Rules(document, inputs, document["hit_policies"], tables)
+
+
+def said(output: Mapping[str, Any]) -> str:
+    return json.dumps(output, sort_keys=True)
 
 
 def read_output(table: str, cell: dict[str, str]) -> dict[str, Any]:
@@ -491,7 +351,7 @@ def needed(rows: Sequence[Row], cases: Sequence[Sequence[Row]]) -> set[Row]:
             hit
             for hit in cases
             if row in hit
-            and not any(o is not row and o in left and o.output == row.output for o in hit)
+            and not any(o is not row and o in left and o.said == row.said for o in hit)
         ]
         if not alone:
             left.remove(row)
@@ -501,11 +361,9 @@ def needed(rows: Sequence[Row], cases: Sequence[Sequence[Row]]) -> set[Row]:
 # The difference of two rule sets.
 
 
-def follows(universe: Universe, rules: Rules, table: str, case: Case) -> str:
-    """What follows for a case from one table, as JSON that compares."""
+def follows(universe: Universe, rules: Rules, table: str, case: Case) -> frozenset[str]:
+    """What follows for a case from one table; nothing where no row decides."""
     hit = universe.hit(rules.tables[table], case)
-    if table == "joint_review":
-        unique = {json.dumps(row.output, sort_keys=True) for row in hit}
-        return json.dumps(sorted(unique))
-    top = best(hit)
-    return json.dumps(top[0].output, sort_keys=True) if len(top) == 1 else "null"
+    deciding = hit if rules.policies[table] == "COLLECT" else best(hit)
+    one = len(deciding) == 1 or rules.policies[table] == "COLLECT"
+    return frozenset(row.said for row in deciding) if one else frozenset()

@@ -11,7 +11,8 @@ from copy import deepcopy
 from random import Random
 from typing import Any
 
-from tests.rules.oracle import Fact, Names, Universe, Unreadable, is_date, read, read_cell
+from tests.rules.cells import Fact, Unreadable, is_date, read_cell
+from tests.rules.oracle import Names, Universe, read
 
 Document = dict[str, Any]
 Definition = dict[str, Any]
@@ -473,13 +474,3 @@ def wrong_fact(random: Random, definition: Definition) -> Any:
     if "max" in definition:
         wrong.append(number(definition["type"], 9))
     return random.choice(wrong)
-
-
-__all__ = [
-    "Document",
-    "edited",
-    "random_document",
-    "random_facts",
-    "random_names",
-    "wrong_fact",
-]

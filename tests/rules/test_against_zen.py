@@ -29,6 +29,7 @@ from zen import ZenEngine
 
 from services.router.rules import from_document
 from tests.rules import oracle
+from tests.rules.cells import ANY, Condition, Fact
 from tests.rules.random_tables import random_document, random_facts
 
 BLOCK = 500
@@ -40,13 +41,13 @@ class NotInZen(Exception):  # noqa: N818
     """A cell that ZEN cannot say."""
 
 
-def literal(value: oracle.Fact) -> str:
+def literal(value: Fact) -> str:
     if isinstance(value, str):
         return f"'{value}'" if '"' in value else f'"{value}"'
     return json.dumps(value)
 
 
-def item_in_zen(item: oracle.Condition, kind: str) -> str:
+def item_in_zen(item: Condition, kind: str) -> str:
     if item == ("missing",):
         return "null"
     if item[0] == "value":
@@ -62,7 +63,7 @@ def item_in_zen(item: oracle.Condition, kind: str) -> str:
     return f"{sign} {low if high is None else high}"
 
 
-def negated_in_zen(item: oracle.Condition, kind: str) -> str:
+def negated_in_zen(item: Condition, kind: str) -> str:
     said = item_in_zen(item, kind)
     if item[0] == "value":
         return f"$ != {said}"
@@ -75,8 +76,8 @@ def negated_in_zen(item: oracle.Condition, kind: str) -> str:
     return f"{start or '$ '}{opposite[sign]} {bound}"
 
 
-def cell_in_zen(condition: oracle.Condition, kind: str) -> str:
-    if condition == oracle.ANY:
+def cell_in_zen(condition: Condition, kind: str) -> str:
+    if condition == ANY:
         return ""
     if condition == ("present",):
         return "$ != null"

@@ -1,109 +1,156 @@
-"""The quick way from facts to a decision: a function for each service, made from its plan.
+"""The quick way from facts to a decision.
 
-What such a function does depends on nothing but the types of the inputs that the plan looks
-at, so its source is written once for each sequence of types, and filled with the indexes.
+For each service a plan is laid out as one flat tuple, its way; a function that takes facts and
+a way decides. What such a function does depends on nothing but which inputs are looked at, so
+its source is written once for each such choice. Texts that the rules name have a number each,
+and a way has a tuple of bitmaps by that number: a city's rules are more than a processor keeps
+at hand, and every object left out is one that it need not fetch.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from services.router.rules.decision import Decision, Outcome
-from services.router.rules.inputs import Fact
+from services.router.rules.inputs import Fact, Input
 from services.router.rules.plans import Facts, Index, Plan
 
 # Of bitmaps whose outcome is kept; beyond it they are worked out each time.
 _MOST_KEPT = 4096
-Decider = Callable[[Facts], Decision]
+# An input that names more texts has a dict of its own in each way.
+_MOST_NUMBERED = 64
+_UNBOUNDED = 10**30
+
+Way = tuple[Any, ...]
+Decide = Callable[[Facts, Way], Decision]
 
 
-def decider(
-    ruleset: str, version: str, service: str, plan: Plan, known: Mapping[str, frozenset[str]]
-) -> Decider:
-    """Decides the cases of `service`; the function raises FactError."""
-    kept: dict[int, Outcome] = {}
-    names = ("service", *(index.input.name for index in plan.indexes))
+class Deciders:
+    """Makes ways and the functions that take them, for one rule set."""
 
-    def slow(facts: Facts) -> Decision:
-        bits = plan.bits(facts, known)
+    def __init__(
+        self,
+        ruleset: str,
+        version: str,
+        plans: Sequence[Plan],
+        known: Mapping[str, frozenset[str]],
+    ) -> None:
+        self._ruleset = ruleset
+        self._version = version
+        self._known = known
+        self._functions: dict[tuple[str, ...], Decide] = {}
+        # Equal bitmaps are one object.
+        self._bitmaps: dict[int, int] = {}
+        texts: dict[str, set[Any]] = {}
+        for plan in plans:
+            for index in plan.indexes:
+                if index.input.type == "text":
+                    texts.setdefault(index.input.name, set()).update(index.named)
+        self._numbers: dict[str, dict[str | None, int]] = {}
+        for name, named in texts.items():
+            possible = known.get(name, named)
+            if len(possible) < _MOST_NUMBERED:
+                numbers = {value: number for number, value in enumerate(sorted(possible))}
+                self._numbers[name] = {**numbers, None: len(numbers)}
+
+    def make(self, service: str, plan: Plan) -> tuple[Decide, Way]:
+        """How the cases of `service` are decided. The function raises FactError."""
+        names = tuple(index.input.name for index in plan.indexes)
+        function = self._functions.get(names)
+        if function is None:
+            inputs = [index.input for index in plan.indexes]
+            function = self._functions[names] = self._function(inputs)
+        kept: dict[int, Outcome] = {}
+        laid_out: list[Any] = [service, plan, kept]
+        if not names:
+            kept[0] = plan.outcome(plan.everything)
+        for index in plan.indexes:
+            laid_out.extend(self._laid_out(index))
+        return function, tuple(laid_out)
+
+    def _laid_out(self, index: Index) -> list[Any]:
+        one, only = index.input, self._bitmaps
+        if one.type == "yes_no":
+            found = (index.by_value[True], index.by_value[False], index.missing)
+            return [only.setdefault(bits, bits) for bits in found]
+        if one.type != "text":
+            return [index.cuts, tuple([only.setdefault(bits, bits) for bits in index.between])]
+        values = self._numbers.get(one.name) or self._known.get(one.name) or index.named
+        by_value = {
+            value: only.setdefault(bits, bits)
+            for value in values
+            if value is not None
+            for bits in (index.by_value.get(value, index.other),)
+        }
+        by_value[None] = only.setdefault(index.missing, index.missing)
+        return [tuple(by_value.values()) if one.name in self._numbers else by_value]
+
+    def _function(self, inputs: Sequence[Input]) -> Decide:
+        # Names are small letters, digits and _ (inputs.py); nothing else of a table is in here.
+        parts, steps = ["service", "plan", "kept"], []
+        scope: dict[str, Any] = {
+            "bisect": bisect_right,
+            "wrong": {},
+            "new": tuple.__new__,
+            "slowly": self._slowly,
+            "Decision": Decision,
+            "ruleset": self._ruleset,
+            "version": self._version,
+            "names": ("service", *(one.name for one in inputs)),
+        }
+        for i, one in enumerate(inputs):
+            value = f"v{i} := get({one.name!r})"
+            if one.type == "yes_no":
+                parts += [f"y{i}", f"x{i}", f"m{i}"]
+                steps.append(
+                    f"(y{i} if ({value}) is True else x{i} if v{i} is False"
+                    f" else m{i} if v{i} is None else wrong[v{i}])"
+                )
+            elif one.type == "text":
+                parts.append(f"t{i}")
+                if one.name in self._numbers:
+                    scope[f"number{i}"] = self._numbers[one.name]
+                    steps.append(f"t{i}[number{i}[{value}]]")
+                else:
+                    steps.append(f"t{i}[{value}]")
+            else:
+                parts += [f"c{i}", f"b{i}"]
+                low = one.least if one.least is not None else -_UNBOUNDED
+                high = one.most if one.most is not None else _UNBOUNDED
+                quick = f"type({value}) is int and {low} <= v{i} <= {high}"
+                if one.type == "date":
+                    quick = f"({value}) is wrong"
+                steps.append(f"(b{i}[bisect(c{i}, v{i})] if {quick} else wrong[v{i}])")
+        values = "".join(f", v{i}" for i in range(len(inputs)))
+        # What the quick way cannot take, a missing number, an unknown value or one of the wrong
+        # type, raises; the slow way deals with it, or says what is wrong.
+        source = (
+            "def decide(facts, way):\n"
+            "  get = facts.get\n"
+            f"  {', '.join(parts)} = way\n"
+            "  try:\n"
+            f"   following = kept[{' & '.join(steps) or '0'}]\n"
+            "  except (KeyError, TypeError):\n"
+            "   return slowly(facts, service, plan, kept, names)\n"
+            f"  return new(Decision, (ruleset, version, names, (service{values},), following))\n"
+        )
+        exec(source, scope)  # noqa: S102 - made of the fixed pieces above
+        made: Decide = scope["decide"]
+        return made
+
+    def _slowly(
+        self,
+        facts: Facts,
+        service: str,
+        plan: Plan,
+        kept: dict[int, Outcome],
+        names: tuple[str, ...],
+    ) -> Decision:
+        bits = plan.bits(facts, self._known)
         outcome = kept.get(bits)
         if outcome is None:
             outcome = plan.outcome(bits)
             if len(kept) < _MOST_KEPT:
                 kept[bits] = outcome
         values: tuple[Fact, ...] = (service, *(facts.get(name) for name in names[1:]))
-        return Decision(ruleset, version, names, values, outcome)
-
-    if not plan.indexes:
-        only = Decision(ruleset, version, names, (service,), plan.outcome(plan.everything))
-        return lambda facts: only
-    arguments: list[Any] = [kept, slow, ruleset, version, names, service]
-    for index in plan.indexes:
-        arguments.append(index.input.name)
-        arguments.extend(_arguments(index, known.get(index.input.name)))
-    made: Decider = _source(tuple(index.input.type for index in plan.indexes))(*arguments)
-    return made
-
-
-def _arguments(index: Index, known: frozenset[str] | None) -> list[Any]:
-    one = index.input
-    if one.type == "yes_no":
-        return [index.by_value[True], index.by_value[False], index.missing]
-    if one.type == "text":
-        by_value = dict(index.by_value)
-        if known is not None:
-            # Of a closed input every value that it can have, and no other.
-            by_value = {value: index.by_value.get(value, index.other) for value in known}
-            by_value[None] = index.missing
-        return [by_value]
-    low = one.least if one.least is not None else -(10**30)
-    high = one.most if one.most is not None else 10**30
-    return [low, high, list(index.cuts), list(index.between)]
-
-
-# How the fact v becomes a bitmap, by the type of its input. What the quick way cannot take, a
-# missing number, an unknown value or one of the wrong type, raises, and the slow way deals
-# with it, or says what is wrong.
-_STEPS = {
-    "text": ("t{0}", "t{0}[v{0} := get(n{0})]"),
-    "yes_no": (
-        "y{0}, x{0}, m{0}",
-        "(y{0} if (v{0} := get(n{0})) is True else x{0} if v{0} is False"
-        " else m{0} if v{0} is None else wrong[v{0}])",
-    ),
-    "integer": (
-        "l{0}, h{0}, c{0}, b{0}",
-        "(b{0}[bisect(c{0}, v{0})]"
-        " if type(v{0} := get(n{0})) is int and l{0} <= v{0} <= h{0} else wrong[v{0}])",
-    ),
-    "date": ("l{0}, h{0}, c{0}, b{0}", "wrong[v{0} := get(n{0})]"),
-}
-
-
-@lru_cache(maxsize=4096)
-def _source(types: tuple[str, ...]) -> Callable[..., Decider]:
-    places = list(enumerate(types))
-    names = ", ".join(f"n{i}, " + _STEPS[kind][0].format(i) for i, kind in places)
-    bits = " & ".join(_STEPS[kind][1].format(i) for i, kind in places)
-    values = ", ".join(f"v{i}" for i, _ in places)
-    source = (
-        f"def make(kept, slow, ruleset, version, names, service, {names}):\n"
-        " def decide(facts):\n"
-        "  get = facts.get\n"
-        "  try:\n"
-        f"   following = kept[{bits}]\n"
-        "  except (KeyError, TypeError):\n"
-        "   return slow(facts)\n"
-        f"  return new(Decision, (ruleset, version, names, (service, {values}), following))\n"
-        " return decide\n"
-    )
-    scope: dict[str, Any] = {
-        "bisect": bisect_right,
-        "wrong": {},
-        "new": tuple.__new__,
-        "Decision": Decision,
-    }
-    exec(source, scope)  # noqa: S102 - made of the fixed pieces above and numbers, nothing else
-    made: Callable[..., Decider] = scope["make"]
-    return made
+        return Decision(self._ruleset, self._version, names, values, outcome)

@@ -72,8 +72,9 @@ def example_line(rules: RuleSet, code: str, facts: Mapping[str, Fact]) -> str:
 
     In the columns that the file has, unless it has none for a fact that is needed.
     """
+    plan = rules.plan(str(facts["service"]))
     try:
-        lead = rules.decide(facts).lead
+        lead = plan.outcome(plan.bits(facts, rules.known)).lead
     except FactError:
         lead = None
     inputs = {one.name: one for one in rules.inputs}

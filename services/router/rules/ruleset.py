@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from services.router.rules.deciding import Decider, decider
+from services.router.rules.deciding import Decide, Deciders, Way
 from services.router.rules.decision import Decision
 from services.router.rules.errors import FactError
 from services.router.rules.folder import read_folder
@@ -70,7 +70,7 @@ class RuleSet:
         self.plans: Mapping[str, Plan] = (
             plans if plans is not None else _plans(inputs, tables, self.services)
         )
-        self._deciders: dict[str, Decider] = {}
+        self._ways: dict[str, tuple[Decide, Way]] = {}
 
     @cached_property
     def services(self) -> frozenset[str]:
@@ -105,6 +105,11 @@ class RuleSet:
         return found if found is not None else self._unnamed
 
     @cached_property
+    def _deciders(self) -> Deciders:
+        plans = [*self.plans.values(), self._unnamed]
+        return Deciders(self.id, self.version, plans, self.known)
+
+    @cached_property
     def _unnamed(self) -> Plan:
         return _plan(self.inputs, self.tables, None, {})
 
@@ -115,12 +120,11 @@ class RuleSet:
         looked at and is none that its input can have.
         """
         try:
-            decided = self._deciders[facts["service"]](facts)
+            function, way = self._ways[facts["service"]]
         except (KeyError, TypeError):
             service = self.service(facts)
-            way = decider(self.id, self.version, service, self.plan(service), self.known)
-            self._deciders[service] = way
-            decided = way(facts)
+            function, way = self._ways[service] = self._deciders.make(service, self.plan(service))
+        decided = function(facts, way)
         if without:
             plan = self.plan(facts["service"])
             if tried := plan.tried(without):
@@ -141,7 +145,7 @@ class RuleSet:
     def edited(self, table: str, row: Row) -> "RuleSet":
         """With `row` in place of the one in the same place of `table`: for a verifier that
         follows an editor. Only the plans of its services are made anew; the document stays
-        what it was. Raises KeyError when there is no such row."""
+        what it was, and the version is none. Raises KeyError when there is no such row."""
         rows = self.tables[table].rows
         at = bisect_left(rows, row.number, key=lambda one: one.number)
         if at == len(rows) or rows[at].number != row.number:
@@ -173,6 +177,7 @@ class RuleSet:
             # What takes a look at every row is not done again.
             found.__dict__["services"] = self.services
             found.__dict__["for_any_service"] = self.for_any_service
+        found.__dict__["version"] = "unsaved"
         return found
 
 
