@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import io
 import logging
 import os
 import sys
@@ -77,6 +78,10 @@ app.command("compose-env")(compose_env)
 def main() -> None:
     # Commands say themselves what does not answer; `run` sends logs where they belong.
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    # A terminal that is not UTF-8 shows what it cannot write as \\u4e2d, and no traceback.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except (KafkaError, OSError, PostgresError) as error:

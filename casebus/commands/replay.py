@@ -1,11 +1,11 @@
 """`casebus rules replay`: a candidate rule set over the real history of the topics."""
 
 import asyncio
-import json
 import sys
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from aiokafka.errors import KafkaError
@@ -19,9 +19,9 @@ from casebus.replay.past import NEW_NAME, NO_RELEASE, OLD_FORM
 from casebus.replay.totals import Totals
 from casebus.replay.way import Way
 from casebus.replay.work import Work
+from casebus.rulesets import names, print_json, read
 from casebus.running import end, running
-from catalogue import CatalogueError, load_catalogue
-from services.router.rules import Names, RuleSet, TableError, load
+from services.router.rules import RuleSet
 
 _MOST_ROWS = 40
 _REASONS = {
@@ -51,11 +51,9 @@ def replay(
 
     Status 0: none, 1: some, 2: unreadable tables, or no system.
     """
-    names = _names()
-    try:
-        candidate = load(folder, names)
-    except TableError as error:
-        _unreadable(error, as_json)
+    # As a router knows them: a service that no row names goes to triage, known or not.
+    known = replace(names(), services=frozenset())
+    candidate = read(folder, known, as_json)
     day = since.date()
     stem = f"replay-{candidate.version}-{day}"
     table = None if no_csv else csv or Path(f"{stem}.csv")
@@ -63,7 +61,7 @@ def replay(
     key = {"ruleset": candidate.id, "version": candidate.version, "since": str(day)}
     journal = Journal(table, state, key)
     try:
-        totals = asyncio.run(_replay(Work(candidate, names, day), journal, restart, as_json))
+        totals = asyncio.run(_replay(Work(candidate, known, day), journal, restart, as_json))
     except KeyboardInterrupt:
         print("casebus: interrupted; the same command goes on from here", file=sys.stderr)
         raise SystemExit(130) from None
@@ -79,7 +77,7 @@ def replay(
         journal.close()
     if as_json:
         about = {**key, "csv": str(table) if table else None}
-        print(json.dumps({**about, **totals.to_json()}, ensure_ascii=False, indent=2))
+        print_json({**about, **totals.to_json()})
     else:
         _print(candidate, day, totals, table)
     raise SystemExit(1 if totals.elsewhere else 0)
@@ -163,21 +161,3 @@ def _print_differences(totals: Totals) -> None:
 
 def _some(row: dict[str, Any]) -> str:
     return f"{row['cases']:,} case{'s' * (row['cases'] != 1)}, as {row['example']}"
-
-
-def _names() -> Names:
-    """As a router knows them: a service that no row names goes to triage, known or not."""
-    try:
-        found = load_catalogue()
-    except CatalogueError as error:
-        end(f"the catalogue cannot be read:\n{error}")
-    return Names(frozenset(), frozenset(found.agencies), frozenset(found.districts))
-
-
-def _unreadable(error: TableError, as_json: bool) -> NoReturn:
-    if as_json:
-        told = {"errors": [one.to_json() for one in error.problems], "count": error.count}
-        print(json.dumps(told, ensure_ascii=False, indent=2))
-    else:
-        print(error, file=sys.stderr)
-    raise SystemExit(2)

@@ -2,29 +2,27 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from casebus.commands import releases
-from casebus.running import end
-from catalogue import CatalogueError, load_catalogue
+from casebus.commands import releases, replay
+from casebus.rulesets import end_unreadable, end_wrong, names, print_json, read
 from services.router.rules import (
     Change,
     Decision,
     Explanation,
     FactError,
-    Names,
     Report,
     RuleSet,
     TableError,
     difference,
     explain,
-    load,
     verify,
 )
+from services.router.rules.errors import near
 from services.router.rules.explaining import Looked
 
 app = typer.Typer(help="Routing rules: check, try, compare, replay, release.", no_args_is_help=True)
@@ -57,9 +55,9 @@ def check(folder: Folder, as_json: AsJson = False) -> None:
 
     Status 0: nothing found, 1: findings, 2: unreadable.
     """
-    report = verify(_load(folder, as_json))
+    report = verify(read(folder, names(), as_json))
     if as_json:
-        _print_json(report.to_json())
+        print_json(report.to_json())
     else:
         _print_report(report)
     if report.findings:
@@ -78,7 +76,8 @@ def _print_report(report: Report) -> None:
             print(f"  for examples.csv: {finding.example_row}")
         print(f"  {finding.page}")
     rows = ", ".join(f"{count} {name}" for name, count in report.to_json()["rows"].items())
-    found = f"{len(report.findings)} findings" if report.findings else "nothing found"
+    count = len(report.findings)
+    found = f"{count} finding{'s' * (count != 1)}" if count else "nothing found"
     print(
         f"{report.rules.id} {report.rules.version}: {rows} rows,"
         f" {report.services} services: {found}"
@@ -88,14 +87,15 @@ def _print_report(report: Report) -> None:
 @app.command()
 def decide(folder: Folder, facts: Facts, tried: Tried = None, as_json: AsJson = False) -> None:
     """Decide one case."""
-    rules = _load(folder, as_json)
+    rules = read(folder, names(), as_json)
     case = _case(facts, rules, as_json)
+    _known_agencies(tried or (), rules, as_json)
     try:
         decision = rules.decide(case, tried or ())
     except FactError as error:
-        _end(str(error), as_json)
+        end_wrong(str(error), as_json)
     if as_json:
-        _print_json(decision.to_json())
+        print_json(decision.to_json())
     else:
         _print_decision(decision)
 
@@ -135,14 +135,15 @@ def explain_case(
     as_json: AsJson = False,
 ) -> None:
     """Why a case goes where it goes, why not elsewhere, and what it just missed."""
-    rules = _load(folder, as_json)
+    rules = read(folder, names(), as_json)
     case = _case(facts, rules, as_json)
+    _known_agencies(tried or (), rules, as_json)
     try:
         found = explain(rules, case, why_not, tried or ())
     except FactError as error:
-        _end(str(error), as_json)
+        end_wrong(str(error), as_json)
     if as_json:
-        _print_json(found.to_json())
+        print_json(found.to_json())
     else:
         _print_explanation(found)
 
@@ -180,13 +181,14 @@ def diff(
 
     Status 0: none, 1: some, 2: unreadable.
     """
-    old, new = _load(before, as_json), _load(after, as_json)
+    known = names()
+    old, new = read(before, known, as_json), read(after, known, as_json)
     try:
         changes = difference(old, new)
     except TableError as error:
-        _unreadable(error, as_json)
+        end_unreadable(error, as_json)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "from": {"ruleset": old.id, "version": old.version},
                 "to": {"ruleset": new.id, "version": new.version},
@@ -215,47 +217,30 @@ def _print_changes(old: RuleSet, new: RuleSet, changes: tuple[Change, ...]) -> N
         rules = [", ".join(ids) or "no row" for ids in (change.before_rules, change.after_rules)]
         print(f"  rows: {rules[0]} -> {rules[1]}")
         print(f"  a case: {json.dumps(dict(change.counterexample), ensure_ascii=False)}")
-    count = f"{len(changes)} changes" if changes else "no case changes"
+    count = f"{len(changes)} change{'s' * (len(changes) != 1)}" if changes else "no case changes"
     print(f"{old.id} {old.version} -> {new.id} {new.version}: {count}")
 
 
 def _outputs(said: Any) -> str:
+    """What follows, as the JSON of a change has it, in words."""
     if said is None:
         return "no row decides"
     if isinstance(said, list):
         return "; ".join(map(_outputs, said)) or "nobody"
-    parts = [" then ".join(value) if isinstance(value, list) and name == "chain" else value
-             for name, value in said.items()]  # fmt: skip
-    words = [" + ".join(map(str, v)) if isinstance(v, list) else str(v) for v in parts]
-    return ", ".join(word for word in words if word)
+    match said:
+        case {"chain": chain, "agency": agency, "responsible": responsible}:
+            then = f", then {', '.join(chain)}" if chain else ""
+            return f"{agency}{then}" + (f", for {responsible}" if responsible != agency else "")
+        case {"task": task, "agency": agency, "document": document}:
+            return f"{agency} ({task}{' of ' + document if document else ''})"
+        case {"limit": limit, "unit": unit, "steps": steps}:
+            shares = f" ({' + '.join(map(str, steps))})" if steps else ""
+            return f"{limit} {unit.replace('_', ' ')}{'s' if limit != 1 else ''}{shares}"
+    return str(said)
 
 
 def _shown(fact: object) -> str:
     return {None: "missing", True: "yes", False: "no"}.get(fact, str(fact))  # type: ignore[call-overload,no-any-return]
-
-
-def names() -> Names:
-    """What the city's catalogue knows. Ends the command when that cannot be read."""
-    try:
-        found = load_catalogue()
-    except CatalogueError as error:
-        end(f"the catalogue cannot be read:\n{error}")
-    return Names(frozenset(found.services), frozenset(found.agencies), frozenset(found.districts))
-
-
-def _load(folder: Path, as_json: bool) -> RuleSet:
-    try:
-        return load(folder, names())
-    except TableError as error:
-        _unreadable(error, as_json)
-
-
-def _unreadable(error: TableError, as_json: bool) -> NoReturn:
-    if as_json:
-        _print_json({"errors": [one.to_json() for one in error.problems], "count": error.count})
-    else:
-        print(error, file=sys.stderr)
-    raise SystemExit(2)
 
 
 def _case(path: Path, rules: RuleSet, as_json: bool) -> Mapping[str, Any]:
@@ -264,38 +249,37 @@ def _case(path: Path, rules: RuleSet, as_json: bool) -> Mapping[str, Any]:
         text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8-sig")
         facts = json.loads(text, object_pairs_hook=_once)
     except OSError as error:
-        _end(f"{path}: {error.strerror}", as_json)
-    except ValueError as error:
-        _end(f"{path}: is no JSON object of facts: {error}", as_json)
+        end_wrong(f"{path}: {error.strerror}", as_json)
+    except (ValueError, RecursionError) as error:
+        end_wrong(f"{path}: is no JSON object of facts: {error}", as_json)
     if not isinstance(facts, dict):
-        _end(f'{path}: expected one JSON object, as {{"service": "SVC-056"}}', as_json)
+        end_wrong(f'{path}: expected one JSON object, as {{"service": "SVC-056"}}', as_json)
     known = [one.name for one in rules.inputs]
     for name in facts:
         if name not in known:
-            detail = f"{name!r} is no input and plays no part; inputs are {', '.join(known)}"
+            hint = near(name, known) or f"; inputs are {', '.join(known)}"
+            detail = f"{name!r} is no input and plays no part{hint}"
             print(f"casebus: {path}: {detail}", file=sys.stderr)
     return facts
+
+
+def _known_agencies(codes: Collection[str], rules: RuleSet, as_json: bool) -> None:
+    for code in codes:
+        if rules.names is not None and code not in rules.names.agencies:
+            end_wrong(f"there is no agency {code!r}{near(code, rules.names.agencies)}", as_json)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a name is there twice")
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is there twice")
     return found
 
 
-def _end(message: str, as_json: bool) -> NoReturn:
-    if as_json:
-        _print_json({"errors": [{"message": message}]})
-        raise SystemExit(2)
-    end(message)
-
-
-def _print_json(said: object) -> None:
-    print(json.dumps(said, ensure_ascii=False, indent=2))
-
-
 for command in (
+    replay.replay,
     releases.seed,
     releases.release,
     releases.approve,

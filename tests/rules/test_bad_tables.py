@@ -498,6 +498,26 @@ def test_two_hundred_thousand_rows_are_read_and_one_more_is_refused(tmp_path: Pa
         from_document(more)
 
 
+def test_more_rows_for_one_service_than_can_be_proved_are_refused(tmp_path: Path) -> None:
+    lines = [f"R-{at},S-1,POLICE,{at}" for at in range(20_001)]
+    text = "\n".join(["id,service,lead,people", *lines]) + "\n"
+
+    found = problem(tmp_path, {"lead.csv": text})
+
+    assert (found.code, found.column) == ("T012", "service")
+    assert found.message == "20001 rows for 'S-1': more than 20000"
+
+
+def test_rows_for_any_service_count_for_each(tmp_path: Path) -> None:
+    leads = ["id,service,lead", *(f"R-{at},S-{at},POLICE" for at in range(5000))]
+    rest = ["id,service,limit,unit", *(f"D-{at},-,1,month" for at in range(1000))]
+
+    found = problem(tmp_path, {"lead.csv": "\n".join(leads), "deadline.csv": "\n".join(rest)})
+
+    assert (found.code, found.column) == ("T012", "service")
+    assert found.message == "rows times services that they are for: more than 5000000"
+
+
 # Examples.
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from services.router.rules import FactError, from_document
+from services.router.rules import FactError, TableError, from_document
 from tests.rules import oracle
+from tests.rules.cells import Unreadable
 from tests.rules.random_tables import (
     AGENCIES,
     random_document,
@@ -65,3 +66,44 @@ def test_a_decision_taken_again_from_the_facts_it_recorded_is_the_same() -> None
         for _ in range(CASES):
             first = rules.decide(random_facts(random, universe), AGENCIES[:1])
             assert rules.decide(first.facts, AGENCIES[:1]) == first, f"seed {seed}, {first.facts}"
+
+
+MARKS = ["-", "missing", "present", "not(", "(", ")", ")", "[", "]", "..", "..", "<", "<=", ">"]
+MARKS += [";", ";", '"', "；", "、", " ", "\u3000", "a"]
+VALUES = {
+    "text": ["north", "5", "a b"],
+    "integer": ["0", "5", "-3", "12", "07"],
+    "yes_no": ["yes", "no", "Yes"],
+    "date": ["2026-02-27", "2026-02-29", "2026-03-01"],
+}
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_a_cell_that_one_can_read_the_other_can_read(kind: str) -> None:
+    for seed in range(5000):
+        random = Random(seed)
+        pieces = MARKS + VALUES[kind] * 4
+        cell = "".join(random.choices(pieces, k=random.randint(1, 6))).strip()
+        if not cell:
+            continue
+        document = {
+            "format": 1,
+            "ruleset": "one-cell",
+            "inputs": [{"name": "service", "type": "text"}, {"name": "x", "type": kind}],
+            "hit_policies": {"lead": "UNIQUE", "joint_review": "COLLECT", "deadline": "PRIORITY"},
+            "tables": {
+                "lead": {"columns": ["id", "service", "x", "lead"], "rows": [["L", "S", cell, "A"]]}
+            },
+        }
+        try:
+            expected = oracle.read(document)
+        except Unreadable:
+            with pytest.raises(TableError) as error:
+                from_document(document)
+            assert [problem.code for problem in error.value.problems] == ["T009"], f"seed {seed}"
+            continue
+        rules = from_document(document)
+        for fact in [*oracle.Universe([expected], None, every=True).domains[1]]:
+            facts = {"service": "S", "x": fact}
+            decided = rules.decide(facts).to_json()
+            assert decided == oracle.decide(expected, facts), f"seed {seed}, {cell}, {fact}"

@@ -1,15 +1,14 @@
 """The difference of two rule sets is what deciding every case by both shows."""
 
-import json
 from copy import deepcopy
 from random import Random
 from typing import Any
 
 import pytest
 
-from services.router.rules import Names, RuleSet, difference, from_document
+from services.router.rules import Names, difference, from_document
 from tests.rules import oracle
-from tests.rules.cells import Condition, Fact, matches, read_cell
+from tests.rules.cells import Condition, matches, read_cell
 from tests.rules.random_tables import Document, edited, random_document, random_names
 
 BLOCK = 500

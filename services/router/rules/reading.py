@@ -1,6 +1,7 @@
 """From a document to rows: every cell read, every problem told with its place."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,8 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
     "deadline": ("id", "service", "limit", "unit"),
     "assume": ("id",),
 }
+MOST_OF_A_SERVICE = 20_000
+MOST_OF_ALL = 5_000_000
 _MOST_PRIORITY = 1_000_000
 _MOST_LIMIT = 1000
 
@@ -78,9 +81,27 @@ def read_document(
         tables[name] = Table(name, policies.get(name), rows)
     if not tables["lead"].rows and not problems:
         problems.append(Problem("T001", "lead.csv", None, None, "", "the table has no row"))
+    if not problems:
+        _check_sizes(tables, problems)
     if problems:
         raise TableError(problems)
     return inputs, tables
+
+
+def _check_sizes(tables: Mapping[str, Table], problems: list[Problem]) -> None:
+    """A service is compiled to bitmaps: of n rows that differ they take n * n bits."""
+    rows = [row for table in tables.values() for row in table.rows]
+    counts = Counter(
+        value for row in rows if not row.service.negated for value in row.service.values
+    )
+    of_any = sum(row.service.negated for row in rows)
+    service, most = counts.most_common(1)[0]
+    if most + of_any > MOST_OF_A_SERVICE:
+        detail = f"{most + of_any} rows for {shown(service)}: more than {MOST_OF_A_SERVICE}"
+        problems.append(Problem("T012", "lead.csv", None, "service", "", detail))
+    elif counts.total() + of_any * len(counts) > MOST_OF_ALL:
+        detail = f"rows times services that they are for: more than {MOST_OF_ALL}"
+        problems.append(Problem("T012", "lead.csv", None, "service", "", detail))
 
 
 def _header(document: Mapping[str, Any]) -> tuple[tuple[Input, ...], dict[str, Any]]:

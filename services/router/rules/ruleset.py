@@ -13,7 +13,7 @@ from services.router.rules.deciding import Decide, Deciders, Way
 from services.router.rules.decision import Decision
 from services.router.rules.errors import FactError
 from services.router.rules.folder import read_folder
-from services.router.rules.inputs import Input
+from services.router.rules.inputs import Input, is_unicode
 from services.router.rules.plans import TABLES, Facts, Plan
 from services.router.rules.reading import Example, read_document, read_examples
 from services.router.rules.rows import Row, Table
@@ -123,7 +123,10 @@ class RuleSet:
             function, way = self._ways[facts["service"]]
         except (KeyError, TypeError):
             service = self.service(facts)
-            function, way = self._ways[service] = self._deciders.make(service, self.plan(service))
+            function, way = self._deciders.make(service, self.plan(service))
+            # Those that no row names are not kept: there is no end of made-up ones.
+            if service in self.plans:
+                self._ways[service] = function, way
         decided = function(facts, way)
         if without:
             plan = self.plan(facts["service"])
@@ -135,7 +138,7 @@ class RuleSet:
     def service(self, facts: Facts) -> str:
         """The service of a case. Raises FactError."""
         service = facts.get("service")
-        if not isinstance(service, str) or not service:
+        if not isinstance(service, str) or not service or not is_unicode(service):
             raise FactError("service", service, "the code of a service")
         known = self.known.get("service")
         if known is not None and service not in known:

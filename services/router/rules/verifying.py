@@ -400,11 +400,12 @@ def _examples(rules: RuleSet) -> Iterator[Finding]:
     """Examples whose answer differs."""
     for example in rules.examples:
         number = example.number
+        facts = {name: fact for name, fact in example.facts.items() if fact is not None}
         try:
             decision = rules.decide(example.facts)
         except FactError as error:
             detail = f"{example.id}: {error}"
-            yield Finding("R501", "examples", (example.id,), (number,), detail, example.facts)
+            yield Finding("R501", "examples", (example.id,), (number,), detail, facts)
             continue
         lead = decision.lead.agency if decision.lead else TRIAGE
         rule = decision.lead.rule if decision.lead else ""
@@ -412,4 +413,4 @@ def _examples(rules: RuleSet) -> Iterator[Finding]:
             wanted = example.lead + (f" by {example.rule}" if example.rule else "")
             found = lead + (f" by {rule}" if rule else "")
             detail = f"{example.id}: expected {wanted}, decided {found}"
-            yield Finding("R501", "examples", (example.id,), (number,), detail, example.facts)
+            yield Finding("R501", "examples", (example.id,), (number,), detail, facts)
