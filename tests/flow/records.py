@@ -59,14 +59,19 @@ def every_topic() -> list[str]:
     return [spec.name for spec in topics.all_topics(list(agencies), own)]
 
 
-async def letters(city: City, topic: str, offset: int, within_s: float = 20) -> list[Record]:
-    """The dead letters of the record at `offset` of `topic` (of any partition), once there are."""
+async def letters(
+    city: City, topic: str, offset: int, key: bytes | None = None, within_s: float = 20
+) -> list[Record]:
+    """The dead letters of the record at `offset` of `topic`, once there are: of any partition, or
+    of the one with that `key`."""
 
     async def found() -> list[Record]:
         return [
             one
             for one in await read(city.kafka("operator"), topics.dead(topic))
-            if one.header("dead_topic") == topic and one.header("dead_offset") == str(offset)
+            if one.header("dead_topic") == topic
+            and one.header("dead_offset") == str(offset)
+            and key in (None, one.key)
         ]
 
     return await eventually(found, within_s=within_s)

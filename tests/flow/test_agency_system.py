@@ -239,10 +239,11 @@ async def test_a_case_that_is_parked_takes_no_command(city: City) -> None:
         case_id=case_id,
         cause=uuid4(),
         number=number,
-        service="SVC-999",
         agency=AGENCY,
+        limit=10**9,
+        limit_unit="calendar_day",
     )
-    # No such service: the back office cannot say when it is due.
+    # No calendar goes so far: the back office cannot say when it is due.
     (offset,) = await write(city.kafka("admin"), encode(topic, assigned))
     await letters(city, topic, offset)
     await refused(city, update(case_id, "accept"), "case.waiting")

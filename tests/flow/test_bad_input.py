@@ -399,7 +399,7 @@ async def test_broken_records_are_dead_letters_byte_for_byte_and_the_rest_goes_o
 async def test_a_header_that_no_table_holds_stops_nobody(city: City) -> None:
     record, code = broken(topics.APPLICATIONS, "a header with NUL")
     (offset,) = await write(city.kafka("admin"), record)
-    found = await letters(city, topics.APPLICATIONS, offset)
+    found = await letters(city, topics.APPLICATIONS, offset, record.key)
     assert code in {one.header("dead_code") for one in found}
     receipt = await city.submit(application())
     await city.at(receipt, "IPC", "ASSIGNED")

@@ -206,6 +206,11 @@ def test_without_names_a_service_that_no_row_names_goes_to_triage() -> None:
     assert (decision.outcome, dict(decision.facts)) == ("triage", {"service": "never heard of"})
 
 
+def test_without_names_a_service_must_be_a_text_all_the_same() -> None:
+    for service in ("", None, 5, ["S-1"], "\ud800"):
+        assert told({"service": service}, rules(None)).name == "service"
+
+
 def test_the_agencies_that_gave_a_case_back_may_be_anything() -> None:
     for without in (["POLICE"], ["nobody"], ["", "\ud800"], ["POLICE"] * 1000, {"POLICE"}):
         expected = "triage" if "POLICE" in without else "rule"

@@ -18,6 +18,7 @@ MOST_ROWS = 200_000
 LONGEST_CELL = 2_000
 _FILES = tuple(f"{name}.csv" for name in (*TABLES, EXAMPLES))
 _SHEETS = (".xls", ".xlsx", ".xlsm", ".ods", ".tsv")
+_MARK_MISSING = "is a quotation mark missing?"
 _SHEET_ERROR = re.compile(
     r"#(?:REF|VALUE|NUM|NULL|DIV/0|SPILL|CALC|FIELD|BLOCKED|CONNECT|BUSY|UNKNOWN)!"
     r"|#NAME\?|#N/A|#GETTING_DATA|###+|Err:[0-9]{3}"
@@ -115,7 +116,9 @@ def _table(path: Path, problems: list[Problem]) -> Cells:
                 break
             if len(cells) != len(columns):
                 detail = f"has {len(cells)} cells, row 1 has {len(columns)} columns"
-                if len(cells) > len(columns):
+                if not any(cells[len(columns) :]):
+                    detail += ": empty ones at the end count too"
+                elif len(cells) > len(columns):
                     detail += ": is a cell with a comma in it not quoted?"
                 problems.append(Problem("T006", path.name, number, None, "", detail))
                 continue
@@ -123,9 +126,11 @@ def _table(path: Path, problems: list[Problem]) -> Cells:
             rows.append(cells)
             numbers.append(number)
     except csv.Error as error:
-        detail = "the quoting is broken: a mark inside of a quoted cell is written twice"
-        if "expected after" not in str(error):
-            detail = "a quoted cell has no end: a quotation mark is missing"
+        detail = "a quoted cell has no end: a quotation mark is missing"
+        if "expected after" in str(error):
+            detail = "the quoting is broken: a mark inside of a quoted cell is written twice"
+        elif "limit" in str(error):
+            detail = f"a cell has more than {csv.field_size_limit()} characters: {_MARK_MISSING}"
         problems.append(Problem("T003", path.name, number + 1, None, "", detail))
     return Cells(columns, tuple(rows), tuple(numbers)) if len(problems) == before else Cells(())
 
@@ -141,11 +146,13 @@ def _check_columns(file: str, columns: tuple[str, ...], problems: list[Problem])
     def wrong(code: str, message: str, column: str | None = None) -> None:
         problems.append(Problem(code, file, 1, column, "", message))
 
+    if not any(columns):
+        return wrong("T005", "is empty: it must name the columns; take away the rows above them")
+    if columns[0].startswith("sep="):
+        return wrong("T003", "is a spreadsheet's note of its separator: take this row away")
     for mark, name in ((";", "semicolons"), ("\t", "tabs")):
         if any(mark in column for column in columns):
             return wrong("T003", f"cells are separated by {name}: save it as CSV with commas")
-    if not any(columns):
-        return wrong("T005", "is empty: it must name the columns; take away the rows above them")
     if unnamed := [place for place, name in enumerate(columns) if not name]:
         letters = ", ".join(map(_letters, unnamed[:10])) + (", ..." if unnamed[10:] else "")
         detail = f"columns without a name: {letters}; name them, or delete them in the spreadsheet"

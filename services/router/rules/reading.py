@@ -188,9 +188,14 @@ def _conditions(
         try:
             condition = read_condition(cell, one.type)
         except ConditionError as error:
-            code = "T009" if cell else "T007"
-            hint = "; a merged cell leaves the rows below it empty" if not cell else ""
-            problems.append(Problem(code, file, number, one.name, cell, f"{error}{hint}"))
+            if cell:
+                problems.append(Problem("T009", file, number, one.name, cell, str(error)))
+            else:
+                # Only lead must name its services.
+                named = one.name == "service" and table == "lead"
+                detail = "is empty: name the service" if named else str(error)
+                detail += "; a merged cell leaves the rows below it empty"
+                problems.append(Problem("T007", file, number, one.name, "", detail))
             continue
         if one.name == "service" and (detail := _wrong_service(condition, table)):
             problems.append(Problem("T009", file, number, "service", cell, detail))
