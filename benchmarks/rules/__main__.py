@@ -28,7 +28,7 @@ _TIMEOUT_S = 600
 def main(console: Console, *, quick: bool) -> str:
     """Measure; the page as Markdown."""
     install_peers(console)
-    began = time.monotonic()
+    load, began = os.getloadavg()[0], time.monotonic()
     command = [str(PEERS / "bin" / "python"), "-m", "benchmarks.rules.measure"]
     # Progress is on standard error, which stays the terminal's.
     done = subprocess.run(
@@ -40,15 +40,16 @@ def main(console: Console, *, quick: bool) -> str:
     )
     if done.returncode:
         raise SystemExit("The measurement ended early; what stopped it stands above.")
-    return _page(from_json(done.stdout), (time.monotonic() - began) / 60)
+    return _page(from_json(done.stdout), (time.monotonic() - began) / 60, load)
 
 
-def _page(results: Results, minutes: float) -> str:
+def _page(results: Results, minutes: float, load: float) -> str:
     about = [
         ("processor", f"{processor()}, {len(os.sched_getaffinity(0))} cores; one is used"),
         ("memory", f"{memory_bytes() / 2**30:.0f} GiB"),
         ("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
         ("Python", platform.python_version()),
+        ("load average before the run", f"{load:.1f}"),
         ("libraries", ", ".join(f"{name} {what}" for name, what in results.versions.items())),
     ]
     parts = [

@@ -106,9 +106,10 @@ def _decisions(results: Results) -> Section:
             "cheap to test first; nobody would keep a city's rules so, and none tells why.",
             "The loop in Python checks nothing: a wrong type or an unknown district is a silent "
             "miss there. It is quick because a service has few rows; it slows with their number.",
-            "The largest tables do not fit the core's own cache. What else runs on the machine "
-            "contends for the shared one, and all contenders slow down there, so from "
-            f"{least:,} to {largest:,} rules the figures are better on a quiet machine.",
+            "The largest tables do not fit the core's own cache. What else runs contends for the "
+            "shared one, and slows some more than others: ratios at "
+            f"{largest:,} rules are to be read from a run on a quiet machine, whose load average "
+            "above is near 0.",
             "json-logic is panzi-json-logic, the quickest of four tried that run on Python "
             "3.11; maykin-json-logic-py, which is maintained, needs Python 3.12.",
         ),

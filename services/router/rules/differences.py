@@ -1,6 +1,5 @@
 """The semantic difference of two rule sets: which cases change, from where to where."""
 
-from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -159,10 +158,12 @@ class _Comparison:
         self.budget = budget
         before, after = old.tables[table], new.tables[table]
         first = bits_of(old.masks[table])[0] if before else 0
-        bits = {_key(row): 1 << (first + n) for n, row in enumerate(before)}
+        keys = [_key(row) for row in before]
+        new_keys = [_key(row) for row in after]
+        bits = {key: 1 << (first + n) for n, key in enumerate(keys)}
         self.indexes: Sequence[Index] = old.all_indexes
-        if len(bits) < len(before) or any(_key(row) not in bits for row in after):
-            rows = {_key(row): row for row in (*before, *after)}
+        if len(bits) < len(before) or not bits.keys() >= set(new_keys):
+            rows = dict(zip((*keys, *new_keys), (*before, *after), strict=True))
             bits = {key: 1 << n for n, key in enumerate(rows)}
             self.indexes = [
                 index_of(place, one, tuple(rows.values()), {})
@@ -170,17 +171,37 @@ class _Comparison:
                 if place
             ]
         self.mask = sum(bits.values())
-        self.old = [(bits[_key(row)], row) for row in before]
-        self.new = [(bits[_key(row)], row) for row in after]
+        self.old = [(bits[key], row) for key, row in zip(keys, before, strict=True)]
+        self.new = [(bits[key], row) for key, row in zip(new_keys, after, strict=True)]
         # Rows that are not the same on both sides: where none of them matches nothing changes.
-        said = [
-            Counter((bit, row.priority, meaning(row.output)) for bit, row in side)
-            for side in (self.old, self.new)
-        ]
+        more: dict[Any, int] = {}
+        for side, step in ((self.old, 1), (self.new, -1)):
+            for bit, row in side:
+                said = (bit, row.priority, meaning(row.output))
+                more[said] = more.get(said, 0) + step
         self.moved = 0
-        for bit, _, _ in (said[0] - said[1]) | (said[1] - said[0]):
-            self.moved |= bit
+        for (bit, _, _), many in more.items():
+            if many:
+                self.moved |= bit
+        # Of the others only rows that some case matches together with one of them play a part.
+        near = 0
+        for place in bits_of(self.moved):
+            near |= self._meeting(1 << place)
+        self.mask &= near
+        self.old = [(bit, row) for bit, row in self.old if bit & near]
+        self.new = [(bit, row) for bit, row in self.new if bit & near]
         self.kept: dict[int, Hashable] = {}
+
+    def _meeting(self, bit: int) -> int:
+        """The rows that are left by values of each input that leave this one too."""
+        found = self.mask
+        for index in self.indexes:
+            left = 0
+            for bits in (index.missing, index.other, *index.by_value.values(), *index.between):
+                if bits & bit:
+                    left |= bits
+            found &= left
+        return found
 
     def changes(self) -> Iterator[Change]:
         told: dict[Hashable, tuple[dict[str, None], dict[str, None]]] = {}
