@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.router.rules import FactError, Names, RuleSet, explain, from_document, verify
-from services.router.rules.reading import Example
+from services.router.rules.examples import Example
 
 INPUTS = [
     {"name": "service", "type": "text", "names": "services"},

@@ -3,19 +3,15 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from services.router.rules.conditions import (
     Condition,
     ConditionError,
     read_condition,
-    read_number,
-    read_value,
 )
 from services.router.rules.errors import Problem, TableError, shown, unseen
-from services.router.rules.folder import Cells
-from services.router.rules.inputs import Fact, Input, read_inputs
+from services.router.rules.inputs import Input, read_inputs
 from services.router.rules.rows import (
     POLICIES,
     UNITS,
@@ -27,7 +23,6 @@ from services.router.rules.rows import (
     Table,
 )
 from services.router.rules.shape import (
-    ROW_ID,
     RefusedError,
     check_cells,
     check_columns,
@@ -40,7 +35,7 @@ from services.router.rules.shape import (
 AGENCY = re.compile(r"[A-Z][A-Z0-9-]{0,19}")
 _RULESET = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,6}")
-_NOTES = ("basis", "note")
+NOTES = ("basis", "note")
 _KEYS = ("format", "ruleset", "inputs", "hit_policies", "tables")
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "lead": ("priority", "lead", "chain", "responsible"),
@@ -143,7 +138,7 @@ def _rows(
 ) -> tuple[Row, ...]:
     file = f"{name}.csv"
     columns, rows = columns_and_rows(file, given, problems)
-    known = ("id", *(one.name for one in inputs), *_COLUMNS[name], *_NOTES)
+    known = ("id", *(one.name for one in inputs), *_COLUMNS[name], *NOTES)
     before = len(problems)
     check_columns(file, columns, known, _REQUIRED[name], problems)
     if len(problems) > before:
@@ -279,57 +274,3 @@ _OUTPUTS: Mapping[str, Callable[[Mapping[str, str]], Output | None]] = {
     "deadline": _deadline,
     "assume": lambda said: None,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A case with the answer that is expected; `rule` may be empty."""
-
-    id: str
-    number: int
-    facts: Mapping[str, Fact]
-    lead: str
-    rule: str
-
-
-def read_examples(cells: Cells, inputs: tuple[Input, ...]) -> tuple[Example, ...]:
-    """The rows of examples.csv. Raises TableError with every problem."""
-    file, columns = "examples.csv", cells.columns
-    known = ("id", *(one.name for one in inputs), "lead", "rule", *_NOTES)
-    problems: list[Problem] = []
-    required = ("id", "service", "lead") if cells.rows else ()
-    check_columns(file, columns, known, required, problems)
-    if problems:
-        raise TableError(problems)
-    found = []
-    ids: dict[str, int] = {}
-    for number, row in zip(cells.numbers, cells.rows, strict=True):
-        said = dict(zip(columns, row, strict=True))
-        facts: dict[str, Fact] = {}
-        for one in inputs:
-            cell = said.get(one.name, "")
-            try:
-                facts[one.name] = _fact(cell, one)
-            except ConditionError as error:
-                problems.append(Problem("T009", file, number, one.name, cell, str(error)))
-        check_id(file, number, said["id"], ids, problems)
-        if not AGENCY.fullmatch(said["lead"]):
-            wrong = RefusedError("lead", "expected the code of an agency, or TRIAGE")
-            problems.append(refused(file, number, said, wrong))
-        if (rule := said.get("rule", "")) and not ROW_ID.fullmatch(rule):
-            problems.append(Problem("T010", file, number, "rule", rule, "expected the id of a row"))
-        found.append(Example(said["id"], number, facts, said["lead"], rule))
-    if problems:
-        raise TableError(problems)
-    return tuple(found)
-
-
-def _fact(cell: str, one: Input) -> Fact:
-    if cell in ("", "missing"):
-        return None
-    if cell in ("-", "present"):
-        raise ConditionError("an example has one value, or missing")
-    if one.type == "date":
-        read_number(cell, "date")
-        return cell
-    return read_number(cell, "integer") if one.type == "integer" else read_value(cell, one.type)

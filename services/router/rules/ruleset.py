@@ -12,10 +12,11 @@ from typing import Any
 from services.router.rules.deciding import Decide, Deciders, Way
 from services.router.rules.decision import Decision
 from services.router.rules.errors import FactError
+from services.router.rules.examples import Example, read_examples
 from services.router.rules.folder import read_folder
 from services.router.rules.inputs import Input, is_unicode
 from services.router.rules.plans import TABLES, Facts, Plan
-from services.router.rules.reading import Example, read_document, read_examples
+from services.router.rules.reading import read_document
 from services.router.rules.rows import Row, Table
 
 TRIAGE = "TRIAGE"
