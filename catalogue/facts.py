@@ -1,10 +1,12 @@
 """What the rules ask about a case, and what a form must ask for: read from the rule set.
 
 ruleset.yaml says which inputs there are and what an answer may be. assume.csv says which of
-them are never missing, so it is also the list of what a form must ask for.
+them are never missing, so it is also the list of what a form must ask for. Both are read as the
+router reads them (docs/rules-format.md): each word is a text, blanks around a cell do not count.
 """
 
 import csv
+import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ import yaml
 
 RULES = Path(__file__).parent / "rules"
 _NO_CONDITION = ("id", "basis", "note")
+_TYPES = ("text", "integer", "yes_no", "date")
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,14})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,8 @@ class RoutingFacts:
 def load_facts(folder: Path | None = None) -> RoutingFacts:
     """Of the rule set in `folder` (the city's own when None).
 
-    Raises OSError, or ValueError for a row of assume.csv that a form cannot make true.
+    Raises OSError, or ValueError, which names the file and the row or the input: for what cannot
+    be read, and for a row of assume.csv that a form cannot make true.
     """
     return _cached() if folder is None else _load(folder)
 
@@ -118,35 +123,93 @@ def _cached() -> RoutingFacts:
 
 
 def _load(folder: Path) -> RoutingFacts:
-    document = yaml.safe_load((folder / "ruleset.yaml").read_text("utf-8"))
-    inputs = {name: _input(name, said) for name, said in document["inputs"].items()}
-    return RoutingFacts(inputs, tuple(_never_missing(*row) for row in _rows(folder / "assume.csv")))
+    inputs = _inputs(folder / "ruleset.yaml")
+    path = folder / "assume.csv"
+    rows = _rows(path) if path.exists() else []
+    return RoutingFacts(inputs, tuple(_never_missing(*row, inputs) for row in rows))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path.name}: is not UTF-8: save it as UTF-8") from None
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """The rows that say something, with their numbers; none when there is no file."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        rows = [{name: cell.strip() for name, cell in row.items()} for row in csv.DictReader(lines)]
-    return [(number, row) for number, row in enumerate(rows, start=2) if any(row.values())]
+    """The rows that say something, with their numbers as a spreadsheet counts them."""
+    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    columns: list[str] = []
+    found = []
+    number = 0
+
+    def wrong(message: str) -> ValueError:
+        return ValueError(f"{path.name}: row {number}: {message}")
+
+    try:
+        for number, row in enumerate(reader, start=1):
+            cells = [cell.strip() for cell in row]
+            if number == 1:
+                columns = cells
+                if not all(columns) or len(set(columns)) < len(columns):
+                    raise wrong("each column has a name of its own")
+            elif any(cells):
+                if len(cells) != len(columns):
+                    raise wrong(f"has {len(cells)} cells, row 1 has {len(columns)} columns")
+                found.append((number, dict(zip(columns, cells, strict=True))))
+    except csv.Error as error:
+        number += 1
+        raise wrong(f"the quoting is broken: {error}") from None
+    return found
 
 
-def _input(name: str, said: Mapping[str, Any]) -> Input:
-    meaning_en, _, meaning_zh = said.get("meaning", name).partition(" / ")
-    return Input(
-        name,
-        said["type"],
-        meaning_en,
-        meaning_zh or meaning_en,
-        said.get("unit", ""),
-        tuple(said.get("values", ())),
-        said.get("min"),
-        said.get("max"),
-    )
+def _inputs(path: Path) -> dict[str, Input]:
+    text = _text(path)
+    try:
+        said = yaml.load(text, yaml.BaseLoader)  # noqa: S506 - it makes texts, lists and mappings
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path.name}: is no YAML: {error}") from None
+    described = said.get("inputs") if isinstance(said, dict) else None
+    if not isinstance(described, dict):
+        raise ValueError(f"{path.name}: inputs: expected a name and a description for each input")
+    found = {}
+    for name, one in described.items():
+        try:
+            found[name] = _input(name, one)
+        except ValueError as error:
+            raise ValueError(f"{path.name}: input {name}: {error}") from None
+    return found
 
 
-def _never_missing(number: int, row: Mapping[str, str]) -> _NeverMissing:
+def _input(name: str, said: Any) -> Input:
+    if not isinstance(said, dict) or said.get("type") not in _TYPES:
+        raise ValueError(f"expected {{type: ..., meaning: ...}}, a type is {', '.join(_TYPES)}")
+    values, meaning, unit = said.get("values"), said.get("meaning", ""), said.get("unit", "")
+    texts = isinstance(values, list) and all(isinstance(one, str) and one for one in values)
+    if values is not None and not (values and texts):
+        raise ValueError("values: expected a list of texts")
+    if not isinstance(meaning, str) or not isinstance(unit, str):
+        raise ValueError("meaning and unit: expected a text")
+    meaning_en, _, meaning_zh = (meaning or name).partition(" / ")
+    least, most = (_bound(key, said["type"], said.get(key)) for key in ("min", "max"))
+    chinese = meaning_zh or meaning_en
+    return Input(name, said["type"], meaning_en, chinese, unit, tuple(values or ()), least, most)
+
+
+def _bound(key: str, kind: str, said: Any) -> int | date | None:
+    if said is None:
+        return None
+    if isinstance(said, str):
+        if kind == "integer" and _INTEGER.fullmatch(said):
+            return int(said)
+        if kind == "date" and (day := _day(said)) is not None:
+            return day
+    raise ValueError(f"{key} is {said!r}, expected the whole number or YYYY-MM-DD of its type")
+
+
+def _never_missing(
+    number: int, row: Mapping[str, str], inputs: Mapping[str, Input]
+) -> _NeverMissing:
     conditions = {
         name: cell for name, cell in row.items() if cell != "-" and name not in _NO_CONDITION
     }
@@ -163,14 +226,17 @@ def _never_missing(number: int, row: Mapping[str, str]) -> _NeverMissing:
             f"assume.csv: row {number}: a form can only see to rows with a list of services, "
             "at most a list of districts, and one cell that is `missing`"
         ) from None
+    if missing[0] not in inputs:
+        raise ValueError(f"assume.csv: row {number}: the rules have no input {missing[0]!r}")
     return _NeverMissing(missing[0], services, districts)
 
 
 def _listed(cell: str) -> frozenset[str] | None:
     """The values of a list, None for any. Raises ValueError for any other condition."""
-    if cell.startswith(("not(", '"')) or cell == "present":
+    items = frozenset(map(str.strip, cell.split(";")))
+    if '"' in cell or cell == "present" or "" in items or re.match(r"not\s*\(", cell):
         raise ValueError(cell)
-    return None if cell == "-" else frozenset(map(str.strip, cell.split(";")))
+    return None if cell == "-" else items
 
 
 def _day(text: str) -> date | None:

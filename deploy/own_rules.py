@@ -23,8 +23,9 @@ async def release_own_rules(
 ) -> bool:
     """Release the tables in `folder`, if nothing was ever live; whether it did.
 
-    Without `first_only` also when they have changed since they were released from here. What a
-    person released in the meantime stays in force otherwise. Raises OwnRulesError.
+    Without `first_only` also when they have changed since they were released from here; where
+    people released the first rules, theirs stay. Raises OwnRulesError, and TimeoutError while
+    somebody else changes a release.
     """
     names = Names(
         frozenset(catalogue.services),
@@ -41,15 +42,18 @@ async def release_own_rules(
     today = datetime.now(_CITY).date()
     connection = await connect(console_uri)
     try:
-        live = [one for one in await releases.all_releases(connection) if one.state == "live"]
-        last = next((one for one in live if one.proposed_by == _PROPOSER), None)
-        if live and (first_only or (last is not None and last.version == rules.version)):
-            return False
-        proposal = releases.Proposal(rules.id, rules.version, rules.document, _PROPOSER)
-        async with connection.transaction():
+        # Alone: of two that begin at once the second one sees what the first did.
+        async with releases.alone(connection):
+            known = await releases.all_releases(connection)
+            live = [one for one in known if one.state == "live"]
+            last = next((one for one in live if one.proposed_by == _PROPOSER), None)
+            if live and (first_only or last is None or last.version == rules.version):
+                return False
+            said = names.to_json()
+            proposal = releases.Proposal(rules.id, rules.version, rules.document, _PROPOSER, said)
             proposed, _ = await releases.propose(connection, proposal, today)
             if proposed.state != "live":
-                await releases.approve(connection, proposed.number, _APPROVER, today)
+                await releases.approve(connection, proposed.number, _APPROVER, today, said)
     finally:
         await connection.close()
     return True

@@ -62,7 +62,8 @@ def graphs(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 def zen_engine(graphs: Mapping[str, Any]) -> Any:
     """One decision for each key, compiled when the engine is made."""
-    return zen.ZenEngine({"loader": {"type": "static", "content": graphs}})
+    options: Any = {"loader": {"type": "static", "content": graphs}}
+    return zen.ZenEngine(options)
 
 
 def _zen_tables(rows: Sequence[Row], folder: Path) -> Decide:

@@ -16,13 +16,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from casebus.rulesets import names
 from casebus.running import console_postgres, end, running
 from catalogue import load_catalogue
 from deploy.own_rules import RULES, OwnRulesError, release_own_rules
 from services.console import releases as way
 from services.console import shadow as trials
-from services.console.domain import Release, ReleaseError, Trial, in_force
-from services.router.rules import Names, RuleSet, TableError, from_document, load, verify
+from services.console.domain import OPEN, Release, ReleaseError, Trial, in_force
+from services.router.rules import RuleSet, TableError, from_document, load, verify
 from shared.runtime.postgres import Connection, connect
 
 _CITY = ZoneInfo("Asia/Taipei")
@@ -49,15 +50,15 @@ def release(
 ) -> None:
     """Verify the tables of FOLDER and propose them; another person approves."""
     try:
-        rules = load(folder)
+        rules = load(folder, names())
     except TableError as error:
         end(f"the tables in {folder} cannot be read:\n{error}")
-    _verified(rules)
     proposal = way.Proposal(
         ruleset=rules.id,
         version=rules.version,
         document=rules.document,
         by=by,
+        names=_verified(rules),
         effective_from=effective_from.date() if effective_from else None,
         shadow=shadow,
         note=note,
@@ -83,38 +84,49 @@ def seed(
 def rollback(number: Number, by: By, effective_from: Day = None) -> None:
     """Propose again what release NUMBER held; another person approves, as of any release."""
 
-    async def read(connection: Connection) -> tuple[Release, dict[str, Any]]:
-        found = await way.find(connection, number)
-        if found.state != "live":
-            raise ReleaseError(f"release {number} was never live; there is nothing to go back to")
-        return found, await way.document(connection, number)
-
-    earlier, document = _do(read)
-    try:
-        rules = from_document(document)
-    except TableError as error:
-        _refuse(f"release {number} has a form that is not read any more:\n{error}")
-    _verified(rules)
+    earlier, rules = _kept(number)
+    if earlier.state != "live":
+        _refuse(f"release {number} was never live; there is nothing to go back to")
     proposal = way.Proposal(
-        ruleset=earlier.ruleset,
-        version=earlier.version,
-        document=document,
+        ruleset=rules.id,
+        version=rules.version,
+        document=rules.document,
         by=by,
+        names=_verified(rules),
         effective_from=effective_from.date() if effective_from else None,
         rollback_of=number,
     )
     _say_proposed(*_do(lambda connection: way.propose(connection, proposal, _today())))
 
 
+def _kept(number: int) -> tuple[Release, RuleSet]:
+    """A release and its rules, as today's catalogue names things."""
+
+    async def read(connection: Connection) -> tuple[Release, dict[str, Any]]:
+        return await way.find(connection, number), await way.document(connection, number)
+
+    found, document = _do(read)
+    try:
+        rules = from_document(document, names())
+    except TableError as error:
+        _refuse(f"release {number} has a form that is not read any more:\n{error}")
+    if (rules.id, rules.version) != (found.ruleset, found.version):
+        _refuse(f"release {number}: its tables are {rules.id} {rules.version}, not what it says")
+    return found, rules
+
+
 def approve(number: Number, by: By) -> None:
     """Put release NUMBER in force; by another person than the one who proposed it."""
-    live, asked_for = _do(lambda connection: way.approve(connection, number, by, _today()))
+    found, rules = _kept(number)
+    said = _verified(rules) if found.state in OPEN else {}
+    live, asked_for = _do(lambda connection: way.approve(connection, number, by, _today(), said))
     if live.effective_from != asked_for:
         print(f"{asked_for}, the day that was asked for, has passed: effective from today instead")
     print(
         f"release {number}: {live.ruleset} {live.version} is live, effective from "
         f"{live.effective_from}; proposed by {live.proposed_by}, approved by {live.approved_by}"
     )
+    _say_later(live)
 
 
 def withdraw(number: Number, by: By) -> None:
@@ -174,15 +186,12 @@ def shadow(number: Number, as_json: Json = False) -> None:
     Console(markup=False, highlight=False).print(table)
 
 
-def _verified(rules: RuleSet) -> None:
-    """Ends the command with status 1 when the verifier finds something."""
-    catalogue = load_catalogue()
-    names = Names(
-        frozenset(catalogue.services), frozenset(catalogue.agencies), frozenset(catalogue.districts)
-    )
-    findings = verify(rules, names).findings
+def _verified(rules: RuleSet) -> dict[str, list[str]]:
+    """The names that nothing was found against. Ends the command with status 1 otherwise."""
+    known = names()
+    findings = verify(rules, known).findings
     if not findings:
-        return
+        return known.to_json()
     told = [f"{one.code} {one.table}: {one.message}" for one in findings[:_MOST_FINDINGS]]
     _refuse(
         f"{rules.id} {rules.version} is not released; {len(findings)} findings:\n"
@@ -191,10 +200,18 @@ def _verified(rules: RuleSet) -> None:
     )
 
 
+def _say_later(decides: Release) -> None:
+    """Which releases take its place on a later day: it may be forgotten that they will."""
+    for one in sorted(_do(way.all_releases), key=lambda one: one.effective_from):
+        if one.state == "live" and one.effective_from > decides.effective_from:
+            print(f"from {one.effective_from} on release {one.number} decides, {one.version}")
+
+
 def _say_proposed(proposed: Release, new: bool) -> None:
     what = f"release {proposed.number}: {proposed.ruleset} {proposed.version}"
     if proposed.state == "live":
         print(f"nothing changed: {what} decides already, effective from {proposed.effective_from}")
+        _say_later(proposed)
         return
     state = "in shadow" if proposed.state == "shadow" else "proposed"
     print(

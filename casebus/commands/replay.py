@@ -14,8 +14,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from casebus.replay.history import History, ShapeError
-from casebus.replay.journal import BusyError, Journal
-from casebus.replay.past import NEW_NAME, NO_RELEASE, OLD_FORM
+from casebus.replay.journal import BusyError, ForeignTableError, Journal
+from casebus.replay.past import NO_RELEASE, OLD_FORM
 from casebus.replay.totals import Totals
 from casebus.replay.way import Way
 from casebus.replay.work import Work
@@ -27,7 +27,6 @@ _MOST_ROWS = 40
 _REASONS = {
     NO_RELEASE: "by a version that is not on rules.releases",
     OLD_FORM: "by a version in a form that is not read any more",
-    NEW_NAME: "refused a name that the catalogue knows since",
 }
 
 
@@ -61,14 +60,20 @@ def replay(
     key = {"ruleset": candidate.id, "version": candidate.version, "since": str(day)}
     journal = Journal(table, state, key)
     try:
-        totals = asyncio.run(_replay(Work(candidate, known, day), journal, restart, as_json))
+        journal.claim()
+        totals = asyncio.run(_replay(Work(candidate, day), journal, restart, as_json))
     except KeyboardInterrupt:
         print("casebus: interrupted; the same command goes on from here", file=sys.stderr)
         raise SystemExit(130) from None
     except ShapeError as error:
         end(str(error))
     except BusyError:
-        end(f"another replay writes {table}; wait for it, or name another file with --csv")
+        end(f"another replay writes {table or state}; wait for it, or name another file with --csv")
+    except ForeignTableError:
+        end(
+            f"{table} is there and does not begin as a CSV of moved cases, so it is not "
+            "overwritten; name another file with --csv, or take it away"
+        )
     except KafkaError as error:
         end(f"Kafka does not answer: {error}; try again, what is counted is not lost")
     except OSError as error:

@@ -1,5 +1,6 @@
 """How far a replay is, kept beside its CSV, so that an interrupted one goes on where it was."""
 
+import codecs
 import csv
 import fcntl
 import json
@@ -17,7 +18,11 @@ COLUMNS = tuple(one.name for one in fields(Move))
 
 
 class BusyError(Exception):
-    """Another replay writes the same CSV."""
+    """Another replay writes the same CSV, or without one the same state."""
+
+
+class ForeignTableError(Exception):
+    """Where the CSV is to be written lies another file, which is not overwritten."""
 
 
 class Journal:
@@ -25,7 +30,8 @@ class Journal:
 
     `key` says which replay it is (rule set, version, since). The state holds the counts, the
     ends of the topics as they were at the start, and the CSV's length in bytes, so that what
-    was written after it is taken back. OSError passes through.
+    was written after it is taken back. A lock beside the state keeps others away from both.
+    OSError passes through.
     """
 
     def __init__(self, table: Path | None, state: Path, key: dict[str, str]) -> None:
@@ -33,9 +39,29 @@ class Journal:
         self._state = state
         self._key = key
         self._table: IO[str] | None = None
+        self._guard = state.with_name(state.name + ".lock")
+        self._lock: IO[bytes] | None = None
+
+    def claim(self) -> None:
+        """Nobody else writes from here to `close`. Raises BusyError or ForeignTableError."""
+        while self._lock is None:
+            file = self._guard.open("ab")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                raise BusyError(str(self._path or self._state)) from None
+            # Who had it may have taken it away in between; then it keeps nobody off.
+            if _lies_at(self._guard, file):
+                self._lock = file
+            else:
+                file.close()
+        if self._path is not None and self._table is None and not _is_ours(self._path):
+            raise ForeignTableError(str(self._path))
 
     def resumed(self, cluster: str) -> tuple[Way, Totals] | None:
         """Where an interrupted replay of the same history was; None when there is none."""
+        self.claim()
         said = self._read()
         if said is None or said["way"]["cluster"] != cluster:
             return None
@@ -46,6 +72,7 @@ class Journal:
 
     def begin(self) -> None:
         """An empty CSV with its head; what an earlier replay left counts no longer."""
+        self.claim()
         self._state.unlink(missing_ok=True)
         if self._path is not None:
             self._open("a+", 0)
@@ -70,10 +97,18 @@ class Journal:
 
     def finish(self) -> None:
         """The CSV is complete, and no state is left."""
-        self.close()
+        self._close_table()
         self._state.unlink(missing_ok=True)
+        self.close()
 
     def close(self) -> None:
+        self._close_table()
+        if self._lock is not None:
+            self._guard.unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
+
+    def _close_table(self) -> None:
         if self._table is not None:
             self._table.close()
             self._table = None
@@ -86,11 +121,6 @@ class Journal:
     def _open(self, mode: str, length: int) -> None:
         assert self._path is not None
         self._table = self._path.open(mode, encoding="utf-8", newline="")
-        try:
-            fcntl.flock(self._table, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
-            raise BusyError(str(self._path)) from None
         self._table.truncate(length)
         self._table.seek(0, os.SEEK_END)
 
@@ -109,3 +139,25 @@ class Journal:
             return said if fits and length >= said["csv_bytes"] else None
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
+
+
+def _lies_at(path: Path, file: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _is_ours(table: Path) -> bool:
+    """Whether it begins as a replay's CSV; also a new one, and one that was cut off."""
+    head = ",".join(COLUMNS).encode()
+    try:
+        with table.open("rb") as file:
+            line = file.readline(2 * len(head)).removeprefix(codecs.BOM_UTF8)
+    except FileNotFoundError:
+        return True
+    return (
+        line.rstrip(b"\r\n") == head
+        if line.endswith(b"\n")
+        else head.startswith(line.rstrip(b"\r"))
+    )

@@ -10,52 +10,36 @@ from shared.contract.events import CaseRouted, RulesReleased
 # Why a decision could not be taken again.
 NO_RELEASE = "version_not_on_topic"
 OLD_FORM = "version_not_readable"
-NEW_NAME = "name_known_since"
 
 
 class PastRules:
-    """Every version that was ever live; built when a decision names it.
+    """Every version that was ever live, with the names that it was proved against; built when a
+    decision names it."""
 
-    `names` are those that a router knows today.
-    """
-
-    def __init__(self, releases: Iterable[RulesReleased], names: Names) -> None:
-        self._names = names
-        self._documents = {
-            (one.ruleset, one.version): one.tables for one in releases if one.state == "live"
+    def __init__(self, releases: Iterable[RulesReleased]) -> None:
+        self._releases = {
+            (one.ruleset, one.version): one for one in releases if one.state == "live"
         }
-        self._built: dict[tuple[str, str, bool], RuleSet | None] = {}
+        self._built: dict[tuple[str, str], RuleSet | None] = {}
 
     def taken_again(self, event: CaseRouted) -> Route | str:
-        """What the router would make of it today, or why that cannot be told.
-
-        Which names the catalogue knew then, nobody wrote down. They only tell which facts are
-        refused: where none was, any name will do.
-        """
-        told = event.decision
-        if (told.ruleset, told.version) not in self._documents:
+        """What the router would make of it today, or why that cannot be told."""
+        key = (event.decision.ruleset, event.decision.version)
+        if key not in self._releases:
             return NO_RELEASE
-        rules = self._rules(told.ruleset, told.version, bool(told.problem))
-        if rules is None:
-            return OLD_FORM
-        route = _route(rules, event)
-        if told.problem and not route.decision.problem:
-            refused = told.facts.keys() - {"service"} or {"service"}
-            if any(one.names and one.name in refused for one in rules.inputs):
-                return NEW_NAME
-        return route
-
-    def _rules(self, ruleset: str, version: str, named: bool) -> RuleSet | None:
-        key = (ruleset, version, named)
         if key not in self._built:
-            names = self._names if named else None
-            try:
-                found = from_document(self._documents[ruleset, version], names)
-            except TableError:
-                found = None
-            fits = found is not None and (found.id, found.version) == (ruleset, version)
-            self._built[key] = found if fits else None
-        return self._built[key]
+            self._built[key] = _built(self._releases[key])
+        rules = self._built[key]
+        return OLD_FORM if rules is None else _route(rules, event)
+
+
+def _built(release: RulesReleased) -> RuleSet | None:
+    """The rules of a release; None when they cannot be read any more."""
+    try:
+        found = from_document(release.tables, Names.from_json(release.names))
+    except TableError:
+        return None
+    return found if (found.id, found.version) == (release.ruleset, release.version) else None
 
 
 def _route(rules: RuleSet, event: CaseRouted) -> Route:

@@ -18,7 +18,7 @@ from casebus.replay.journal import Journal
 from casebus.replay.past import PastRules
 from casebus.replay.totals import Totals
 from casebus.replay.way import Stretch, Way
-from services.router.rules import Names, RuleSet
+from services.router.rules import RuleSet
 from shared.contract.errors import PermanentError
 from shared.contract.events import ApplicationSubmitted, CaseRouted, Event, RulesReleased
 from shared.contract.wire import Record, decode
@@ -44,10 +44,9 @@ class Source(Protocol):
 @dataclass(frozen=True, slots=True)
 class Work:
     """What is replayed. `candidate` decides the applications received from `since` on (a day in
-    Taipei); `names` are those that a router knows."""
+    Taipei)."""
 
     candidate: RuleSet
-    names: Names
     since: date
     save_every: int = SAVE_EVERY
 
@@ -67,7 +66,7 @@ class Work:
         else:
             way, totals = found
             resumed(way, totals)
-        past = PastRules(await source.releases(), self.names)
+        past = PastRules(await source.releases())
         counting = Counting(self.candidate, past, self.since, totals)
         unsaved = 0
 

@@ -138,8 +138,8 @@ async def _start(
         await asyncio.to_thread(topics.apply, admin, catalogue, passwords, topics.Shape())
         try:
             await release_own_rules(database.uri("console", secrets.postgres["console"]), catalogue)
-        except OwnRulesError as error:
-            raise StartError(str(error)) from None
+        except (OwnRulesError, TimeoutError) as error:
+            raise StartError(f"the city's rules: {error}") from None
     with _step(console, "services"):
         for program in plan.programs(ports, secrets, database, wishes.folder):
             supervisor.start(program)

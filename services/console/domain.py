@@ -71,13 +71,12 @@ def in_force(releases: Collection[Release], day: date) -> Release | None:
     """The release that decides the cases received on `day`, as the routers find it.
 
     The latest day of those that have begun, and of one day the one that was approved last; when
-    none has begun the earliest. None when none is live.
+    none has begun those of the first day. None when none is live.
     """
     live = [release for release in releases if release.state == "live"]
-    begun = [release for release in live if release.effective_from <= day]
-    if begun:
-        return max(begun, key=_turn)
-    return min(live, key=_turn, default=None)
+    first = min((release.effective_from for release in live), default=day)
+    begun = [release for release in live if release.effective_from <= max(day, first)]
+    return max(begun, key=_turn, default=None)
 
 
 def _turn(release: Release) -> tuple[date, datetime, int]:
@@ -126,7 +125,7 @@ def same_person(one: str, other: str) -> bool:
 
 
 def _folded(name: str) -> str:
-    return unicodedata.normalize("NFKC", person(name).casefold())
+    return "".join(unicodedata.normalize("NFKC", person(name).casefold()).split())
 
 
 def remark(note: str) -> str:

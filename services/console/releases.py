@@ -33,13 +33,15 @@ SCHEMA = "console"
 TABLES = Tables(SCHEMA)
 # Kafka takes a record of 1 MiB; the rest is for the headers and for what may be added to it.
 MOST_BYTES = 900_000
+MOST_IN_SHADOW = 3
 _LOCK_WITHIN_S = 10
 _sql = statements(Path(__file__).parent / "sql")
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What somebody wants to release. `document` is that of docs/rules-format.md.
+    """What somebody wants to release. `document` is that of docs/rules-format.md, `names` are
+    those that it was verified against.
 
     `effective_from` is today when None; in `shadow` it is tried beside the live rules at once.
     """
@@ -48,6 +50,7 @@ class Proposal:
     version: str
     document: Mapping[str, Any]
     by: str
+    names: Mapping[str, Sequence[str]]
     effective_from: date | None = None
     shadow: bool = False
     note: str = ""
@@ -59,7 +62,7 @@ async def propose(connection: Connection, proposal: Proposal, today: date) -> tu
     a repeated proposal make another one. Raises ReleaseError."""
     by, note = person(proposal.by), remark(proposal.note)
     _check_size(proposal.document)
-    async with _alone(connection):
+    async with alone(connection):
         known = await all_releases(connection)
         day = first_day(proposal.effective_from, today, known)
         live = in_force(known, day)
@@ -72,6 +75,11 @@ async def propose(connection: Connection, proposal: Proposal, today: date) -> tu
             same = _holds(one, proposal) and (passed or one.effective_from == day)
             if same and one.state == state and same_person(one.proposed_by, by):
                 return one, False
+        if proposal.shadow and sum(one.state == "shadow" for one in known) >= MOST_IN_SHADOW:
+            raise ReleaseError(
+                f"{MOST_IN_SHADOW} releases are in shadow, and each decides every case anew:"
+                " withdraw one first, `casebus rules withdraw NUMBER`"
+            )
         if proposal.shadow and live is not None and live.ruleset != proposal.ruleset:
             raise ReleaseError(
                 f"{proposal.ruleset} cannot be tried beside {live.ruleset}, which is live: in "
@@ -87,6 +95,7 @@ async def propose(connection: Connection, proposal: Proposal, today: date) -> tu
             rollback_of=proposal.rollback_of,
             proposed_by=by,
             tables=dict(proposal.document),
+            names=dict(proposal.names),
         )
         made = await find(connection, number)
         if made.state == "shadow":
@@ -95,12 +104,13 @@ async def propose(connection: Connection, proposal: Proposal, today: date) -> tu
 
 
 async def approve(
-    connection: Connection, number: int, by: str, today: date
+    connection: Connection, number: int, by: str, today: date, names: Mapping[str, Sequence[str]]
 ) -> tuple[Release, date]:
     """The release, live from now on, and the day that was asked for: when it has passed, today
-    has taken its place. Raises ReleaseError."""
+    has taken its place. `names` are those that it was verified against now. Raises
+    ReleaseError."""
     by = person(by)
-    async with _alone(connection):
+    async with alone(connection):
         release = _open(await find(connection, number), "approved")
         if same_person(release.proposed_by, by):
             raise ReleaseError(
@@ -108,7 +118,9 @@ async def approve(
                 "approve it"
             )
         day = day_at_approval(release, today, await all_releases(connection))
-        await _sql.approve_release(connection, number=number, effective_from=day, approved_by=by)
+        await _sql.approve_release(
+            connection, number=number, effective_from=day, approved_by=by, names=dict(names)
+        )
         live = await find(connection, number)
         await _tell(connection, live)
     return live, release.effective_from
@@ -117,7 +129,7 @@ async def approve(
 async def withdraw(connection: Connection, number: int, by: str) -> Release:
     """The release, withdrawn before it was live. Raises ReleaseError."""
     by = person(by)
-    async with _alone(connection):
+    async with alone(connection):
         release = _open(await find(connection, number), "withdrawn")
         await _sql.withdraw_release(connection, number=number, withdrawn_by=by)
         withdrawn = await find(connection, number)
@@ -146,8 +158,13 @@ async def document(connection: Connection, number: int) -> dict[str, Any]:
     return found
 
 
+async def _names(connection: Connection, number: int) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = await _sql.names_of_release(connection, number=number)
+    return {kind: tuple(names) for kind, names in found.items()}
+
+
 @asynccontextmanager
-async def _alone(connection: Connection) -> AsyncIterator[None]:
+async def alone(connection: Connection) -> AsyncIterator[None]:
     """A transaction while no other changes a release: what may be done with one goes by the
     others too, and the routers hear of the changes in the order in which they were made."""
     async with connection.transaction():
@@ -170,7 +187,10 @@ def _open(release: Release, wanted: str) -> Release:
     elif wanted == "approved":
         how = f"is live already, approved by {release.approved_by}"
     else:
-        how = "is live: a rollback to an earlier one ends it, `casebus rules rollback NUMBER`"
+        how = (
+            "is live: a rollback to an earlier one ends it, `casebus rules rollback NUMBER"
+            f" --effective-from {release.effective_from}`, or from today when that has passed"
+        )
     raise ReleaseError(f"release {release.number} cannot be {wanted}: it {how}")
 
 
@@ -201,5 +221,6 @@ async def _tell(connection: Connection, release: Release) -> None:
         effective_from=release.effective_from,
         approvers=approvers,
         tables=await document(connection, release.number),
+        names=await _names(connection, release.number),
     )
     await TABLES.append(connection, [encode(topics.RULES, event)])

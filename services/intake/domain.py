@@ -94,8 +94,14 @@ class Checked:
     facts: Facts
 
 
-def check(form: ApplicationForm, catalogue: Catalogue) -> tuple[Checked | None, list[FieldError]]:
-    """The normalised form and its facts, or None and every field that is wrong."""
+def check(
+    form: ApplicationForm, catalogue: Catalogue, routing: RoutingFacts | None = None
+) -> tuple[Checked | None, list[FieldError]]:
+    """The normalised form and its facts, or None and every field that is wrong.
+
+    `routing` is what the rules ask about; the city's own when None.
+    """
+    routing = routing or load_facts()
     errors: list[FieldError] = []
     changes: dict[str, dict[str, object]] = {}
 
@@ -134,25 +140,25 @@ def check(form: ApplicationForm, catalogue: Catalogue) -> tuple[Checked | None, 
     for code in form.consents:
         if code not in catalogue.documents:
             errors.append(FieldError("consents", f"there is no document {code!r} / 查無此文件"))
-    routing = load_facts()
-    answered, wrong = _answered(form, routing)
+    facts, wrong = _answered(form, routing)
     errors += wrong
     place_of = "address" if form.location is None else "location"
     located = changes.get(place_of, {}).get("district")
-    if form.service in catalogue.services and located is not None:
-        errors += _missing(form, str(located), routing)
+    if located is not None:
+        facts |= {
+            "district": str(located),
+            "side_of_aiguo": form.location.side_of_aiguo if form.location else None,
+            "applicant_kind": form.applicant.kind,
+            "channel": "online",
+        }
+        if form.service in catalogue.services:
+            told = {error.field for error in errors}
+            missing = _missing(form.service, str(located), facts, routing)
+            errors += [error for error in missing if error.field not in told]
     if errors:
         return None, errors
     for part, values in changes.items():
         form = form.model_copy(update={part: getattr(form, part).model_copy(update=values)})
-    place = form.location or Location(district=form.address.district)
-    facts: Facts = {
-        **answered,
-        "district": place.district,
-        "side_of_aiguo": place.side_of_aiguo,
-        "applicant_kind": form.applicant.kind,
-        "channel": "online",
-    }
     return Checked(form, facts), []
 
 
@@ -173,16 +179,20 @@ def _answered(form: ApplicationForm, routing: RoutingFacts) -> tuple[Facts, list
     return facts, errors
 
 
-def _missing(form: ApplicationForm, district: str, routing: RoutingFacts) -> list[FieldError]:
+def _missing(service: str, district: str, facts: Facts, routing: RoutingFacts) -> list[FieldError]:
     """What the rules say is never missing for this service in this district, and yet is."""
-    given = {*form.answers, *_FIELDS}
-    if form.location is None or form.location.side_of_aiguo is None:
-        given.remove("side_of_aiguo")
     return [
-        FieldError(_FIELDS.get(name, f"answers.{name}"), routing.inputs[name].expected)
-        for name in routing.required(form.service, district)
-        if name not in given
+        FieldError(_field(name), routing.inputs[name].expected)
+        for name in routing.required(service, district)
+        if name != "service" and facts.get(name) is None
     ]
+
+
+def _field(name: str) -> str:
+    """Where in the body an input is given."""
+    if name.startswith(_CONSENT):
+        return "consents"
+    return _FIELDS.get(name, f"answers.{name}")
 
 
 def password(secret: bytes, case_id: UUID) -> str:

@@ -44,14 +44,15 @@ class Route:
 
 
 def in_force(releases: Collection[Release], received: date) -> Release:
-    """The live release for a case received that day: the latest in force, else the earliest.
+    """The live release for a case received that day: the latest in force, else the first day's.
 
     Of two that are in force from the same day, the one that was released last. Raises ValueError
     when none is live.
     """
     live = [release for release in releases if release.state == "live"]
-    fitting = [release for release in live if release.effective_from <= received]
-    return max(fitting, key=_turn) if fitting else min(live, key=_turn)
+    # Before there were any rules those of the first day decide.
+    day = max(received, min(release.effective_from for release in live))
+    return max((release for release in live if release.effective_from <= day), key=_turn)
 
 
 def _turn(release: Release) -> tuple[date, datetime, int]:
@@ -74,7 +75,7 @@ def decide(rules: RuleSet, service: str, facts: Facts, tried: Collection[str] = 
             version=rules.version,
             rule=None,
             facts=looked_at,
-            problem=str(error),
+            problem=f"{error.name}: {error.expected} is expected",
         )
         return Route(TRIAGE, TRIAGE, (), decision)
     lead, deadline = found.lead, found.deadline

@@ -1,7 +1,6 @@
 """The router's streams: the releases of the rules, and the events that ask for a decision."""
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
@@ -28,16 +27,13 @@ _LONGEST_ERROR = 1000
 class Releases:
     """Follows rules.releases. Without live rules the router does not consume, and says so.
 
-    What cannot be read, or in which the verifier finds something against the city's `names`, is
-    refused: the releases before it stay in force.
+    What cannot be read, or in which the verifier finds something against the names that travel
+    with it, is refused: the releases before it stay in force.
     """
 
-    def __init__(self, settings: Settings, names: Names) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        # A service that the city adds to its catalogue must not take away the rules that it has:
-        # until a release names it, its cases go to triage.
-        self._names = replace(names, services=frozenset())
-        self._sound: dict[str, RuleSet] = {}
+        self._sound: dict[tuple[str, Names], RuleSet] = {}
         self._first = asyncio.Event()
         self.known: tuple[Release, ...] = ()
 
@@ -122,16 +118,17 @@ class Releases:
 
     async def _verified(self, release: RulesReleased) -> RuleSet:
         """The rules of a release. The same content is built and verified once."""
-        known = self._sound.get(release.version)
+        names = Names.from_json(release.names)
+        known = self._sound.get((release.version, names))
         if known is not None and known.document == release.tables:
             return known
-        rules = await asyncio.to_thread(from_document, release.tables, self._names)
+        rules = await asyncio.to_thread(from_document, release.tables, names)
         if (rules.id, rules.version) != (release.ruleset, release.version):
             raise PermanentError(
                 "rules.broken", f"its tables are {rules.id} {rules.version}, and not what it says"
             )
         # In a thread, for the verifier may take its time and the streams go on.
-        report = await asyncio.to_thread(verify, rules, self._names)
+        report = await asyncio.to_thread(verify, rules, names)
         if report.findings:
             first = "; ".join(
                 f"{found.code} {found.message}" for found in report.findings[:_MOST_TOLD]
@@ -139,7 +136,7 @@ class Releases:
             raise PermanentError(
                 report.findings[0].code, f"{len(report.findings)} findings: {first}"
             )
-        self._sound[rules.version] = rules
+        self._sound[rules.version, names] = rules
         return rules
 
 

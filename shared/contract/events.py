@@ -218,7 +218,8 @@ class RulesReleased(BaseModel):
     `release` is the number that the console gave it, `version` what its content comes to: a
     rollback is a new release of an old version. In state `shadow` the routers decide beside
     the live rules and tell the differences; `withdrawn` ends that. `tables` is the document of
-    docs/rules-format.md.
+    docs/rules-format.md, `names` the services, agencies and districts that it was proved
+    against: what the catalogue gains or loses later changes no decision by it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -234,6 +235,7 @@ class RulesReleased(BaseModel):
     effective_from: date
     approvers: tuple[str, ...]
     tables: dict[str, Any]
+    names: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
 CASE_EVENTS: dict[str, type[Event]] = {

@@ -33,7 +33,7 @@ async def replay(names: Names, table: Path, ends_at: int, ending: int) -> Totals
     def resumed(way: Way, totals: Totals) -> None:
         print(f"resumed after {totals.applications}")
 
-    work = Work(from_document(AFTER, ROUTERS), ROUTERS, date(2026, 11, 24), save_every=20)
+    work = Work(from_document(AFTER, ROUTERS), date(2026, 11, 24), save_every=20)
     journal = Journal(table, table.with_suffix(".state"), {"since": "2026-11-24"})
     async with History(load(Settings), names, most_records=7) as history:
         return await work.run(history, journal, resumed, told, restart=False)

@@ -9,7 +9,7 @@ from shared.contract import topics
 from shared.contract.wire import Outgoing, encode
 from tests.broker.ground import Ground, running
 from tests.city import eventually
-from tests.examples import NAMES, NOW, document, released, rule_row
+from tests.examples import NOW, document, released, rule_row
 
 A = document(rule_row())
 B = document(rule_row(id="B", lead="AGENCY-B"))
@@ -25,7 +25,7 @@ async def test_a_router_begins_with_the_first_live_release_and_takes_the_next_as
     ground: Ground,
 ) -> None:
     await ground.topics(topics.RULES)
-    releases = Releases(ground.settings(), NAMES)
+    releases = Releases(ground.settings())
 
     async def known() -> list[int]:
         return sorted(one.number for one in releases.known)
@@ -42,7 +42,7 @@ async def test_a_router_begins_with_the_first_live_release_and_takes_the_next_as
         await ground.send(topics.RULES, [release(NO_SUCH_AGENCY, 3), release(B, 4)])
         await eventually(known, lambda numbers: numbers == [1, 2, 4])
 
-    again = Releases(ground.settings(), NAMES)
+    again = Releases(ground.settings())
     async with running(again.follow()):
         await asyncio.wait_for(again.ready(), 30)
         assert [(one.number, one.state) for one in again.known] == [

@@ -53,7 +53,12 @@ async def pool(database: Database, pools: dict[str, Pool]) -> AsyncIterator[Pool
 
 def proposal(version: str = "v1", by: str = "Wang", **changes: Any) -> releases.Proposal:
     values: dict[str, Any] = {"ruleset": "taipei", "version": version, "document": DOCUMENT}
-    return releases.Proposal(**values | {"by": by, "effective_from": TODAY} | changes)
+    return releases.Proposal(
+        **values | {"by": by, "names": NAMES, "effective_from": TODAY} | changes
+    )
+
+
+NAMES = {"services": ["SVC-A"], "agencies": ["AGENCY-A"], "districts": []}
 
 
 async def propose(pool: Pool, *arguments: Any, **changes: Any) -> Release:
@@ -64,7 +69,7 @@ async def propose(pool: Pool, *arguments: Any, **changes: Any) -> Release:
 
 async def approve(pool: Pool, number: int, by: str = "Chen", today: date = TODAY) -> Release:
     async with pool.acquire() as connection:
-        release, _ = await releases.approve(connection, number, by, today)
+        release, _ = await releases.approve(connection, number, by, today, NAMES)
     return release
 
 
@@ -198,7 +203,7 @@ async def test_a_day_that_passed_meanwhile_becomes_today(pool: Pool, database: D
     await approve(pool, 1)
     await propose(pool, "v2")
     async with pool.acquire() as connection:
-        release, asked_for = await releases.approve(connection, 2, "Chen", TOMORROW)
+        release, asked_for = await releases.approve(connection, 2, "Chen", TOMORROW, NAMES)
 
     assert (release.effective_from, asked_for) == (TOMORROW, TODAY)
     assert [event.effective_from for event in await told(database)] == [TODAY, TOMORROW]
@@ -524,7 +529,7 @@ async def test_the_page_shows_each_release_and_what_those_in_shadow_would_change
 # --- from the releases of before
 
 
-async def test_releases_of_before_keep_their_order_and_become_live(database: Database) -> None:
+async def test_releases_of_before_keep_their_order_and_are_withdrawn(database: Database) -> None:
     files = dict(migrations.files())
     first, second = (files[f"console/{name}"] for name in ("0001_console", "0002_releases"))
     before = [
@@ -548,7 +553,7 @@ async def test_releases_of_before_keep_their_order_and_become_live(database: Dat
             )
         await connection.execute(second.replace("console.", "console_of_before."))
         found = await connection.fetch(
-            "SELECT number, version, state, proposed_by, approved_by, approved_at"
+            "SELECT number, version, state, proposed_by, withdrawn_by, proposed_at"
             " FROM console_of_before.releases ORDER BY number"
         )
     finally:
@@ -556,9 +561,9 @@ async def test_releases_of_before_keep_their_order_and_become_live(database: Dat
         await connection.close()
 
     assert [tuple(row)[:5] for row in found] == [
-        (1, "b", "live", "catalogue", "unknown"),
-        (2, "a", "live", "unknown", "unknown, too"),
-        (3, "c", "live", "Wang", "Chen"),
-        (4, "d", "live", "unknown", "unknown, too"),
+        (1, "b", "withdrawn", "catalogue", "casebus migrate"),
+        (2, "a", "withdrawn", "unknown", "casebus migrate"),
+        (3, "c", "withdrawn", "Wang", "casebus migrate"),
+        (4, "d", "withdrawn", "unknown", "casebus migrate"),
     ]
-    assert found[0]["approved_at"] == examples.NOW + timedelta(minutes=1)
+    assert found[0]["proposed_at"] == examples.NOW + timedelta(minutes=1)

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,7 +19,7 @@ from pydantic import ValidationError
 
 from catalogue import load_catalogue
 from catalogue.build_rules import FOLDER
-from catalogue.facts import load_facts
+from catalogue.facts import RoutingFacts, load_facts
 from services.intake.domain import (
     ApplicationForm,
     Checked,
@@ -209,6 +210,58 @@ def test_the_form_asks_for_whatever_the_rules_assume() -> None:
                 continue
             _, errors = outcome(service=service, location={"district": district})
             assert name in {error.field.rpartition(".")[2] for error in errors}, (row, service)
+
+
+def asking_for(tmp_path: Path, inputs: str, name: str) -> RoutingFacts:
+    """Rules by which no case comes without the input `name`."""
+    (tmp_path / "ruleset.yaml").write_text(
+        f"ruleset: test\ninputs: {{service: {{type: text}}, {inputs}}}\n", "utf-8"
+    )
+    (tmp_path / "assume.csv").write_text(f"id,service,{name}\nA,-,missing\n", "utf-8")
+    return load_facts(tmp_path)
+
+
+def wrong_fields(routing: RoutingFacts, **changes: Any) -> list[str]:
+    form = ApplicationForm.model_validate(body(**changes))
+    found, errors = check(form, load_catalogue(), routing)
+    assert (found is None) == bool(errors)
+    return [error.field for error in errors]
+
+
+def test_an_answer_that_becomes_no_fact_does_not_count_as_given(tmp_path: Path) -> None:
+    routing = asking_for(tmp_path, "purpose: {type: text}", "purpose")
+
+    assert wrong_fields(routing, answers={"purpose": "anything"}) == ["answers.purpose"]
+
+
+def test_a_consent_that_the_rules_take_for_granted_is_given_as_a_consent_only(
+    tmp_path: Path,
+) -> None:
+    routing = asking_for(tmp_path, "consents_hh_record: {type: yes_no}", "consents_hh_record")
+
+    answers = {"consents_hh_record": True}
+    assert wrong_fields(routing, answers=answers, consents=[]) == ["consents"]
+    assert wrong_fields(routing, answers={}, consents=["HH_RECORD"]) == []
+
+
+def test_an_answer_that_is_wrong_is_not_told_as_missing_as_well(tmp_path: Path) -> None:
+    routing = asking_for(tmp_path, "sure: {type: yes_no}", "sure")
+
+    assert wrong_fields(routing, answers={"sure": "yes"}) == ["answers.sure"]
+    assert wrong_fields(routing, answers={}) == ["answers.sure"]
+    assert wrong_fields(routing, answers={"sure": False}) == []
+
+
+@pytest.mark.parametrize("name", ["channel", "applicant_kind", "district"])
+def test_what_every_form_says_is_never_missing(tmp_path: Path, name: str) -> None:
+    assert wrong_fields(asking_for(tmp_path, f"{name}: {{type: text}}", name)) == []
+
+
+def test_a_word_that_yaml_takes_for_a_number_can_be_answered(tmp_path: Path) -> None:
+    routing = asking_for(tmp_path, "size: {type: text, values: [1, 2, no]}", "size")
+
+    assert wrong_fields(routing, answers={"size": "no"}) == []
+    assert wrong_fields(routing, answers={"size": "3"}) == ["answers.size"]
 
 
 def test_each_input_of_the_rules_has_a_place_in_the_form() -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import shutil
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -291,3 +292,111 @@ def test_an_assumption_that_no_form_can_see_to_is_refused_with_its_row(
 ) -> None:
     with pytest.raises(ValueError, match=r"assume.csv: row 2: a form can only"):
         _facts(tmp_path, "", f"id,service,district,side,many\nA,{cells}\n")
+
+
+def test_every_word_of_a_rule_set_is_a_text_and_only_bounds_are_numbers_or_days(
+    tmp_path: Path,
+) -> None:
+    inputs = _facts(
+        tmp_path,
+        "size: {type: text, values: [1, 2, no, 1.50, ~, 2026-01-01]}, "
+        "many: {type: integer, min: -3, max: '12'}, day: {type: date, min: '2026-01-01'}",
+    ).inputs
+
+    assert inputs["size"].values == ("1", "2", "no", "1.50", "~", "2026-01-01")
+    assert inputs["size"].read("no") == "no"
+    with pytest.raises(ValueError, match="write 1 or 2 or no"):
+        inputs["size"].read(1)
+    assert (inputs["many"].least, inputs["many"].most) == (-3, 12)
+    assert (inputs["day"].least, inputs["day"].most) == (date(2026, 1, 1), None)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "texts",
+        "{type: integr}",
+        "{meaning: x}",
+        "{type: text, values: north}",
+        "{type: text, values: []}",
+        "{type: text, values: [[a]]}",
+        "{type: text, values: ['']}",
+        "{type: integer, min: many}",
+        "{type: integer, max: }",
+        "{type: integer, min: 1_000}",
+        "{type: date, min: 2026-02-30}",
+        "{type: date, max: [2026-01-01]}",
+        "{type: text, min: 1}",
+        "{type: text, meaning: [a]}",
+        "{type: text, unit: {a: b}}",
+    ],
+)
+def test_an_input_that_is_none_is_refused_with_its_file_and_name(tmp_path: Path, said: str) -> None:
+    with pytest.raises(ValueError, match=r"ruleset\.yaml: input many: "):
+        _facts(tmp_path, f"many: {said}")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"inputs: {a", b"just a text", b"", b"inputs: a", b"ruleset: test", b"inputs: {\xff: }"],
+)
+def test_a_header_that_is_none_is_refused_with_its_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "ruleset.yaml").write_bytes(content)
+    with pytest.raises(ValueError, match=r"ruleset\.yaml: "):
+        load_facts(tmp_path)
+
+
+_SIDE = "service: {type: text}, district: {type: text}, side: {type: text, values: [a, b]}"
+
+
+def test_blanks_a_mark_at_the_start_and_rows_that_say_nothing_do_not_count(tmp_path: Path) -> None:
+    facts = _facts(
+        tmp_path,
+        _SIDE,
+        "\ufeffid , service,\u3000district, side\r\n,,,\r\n\r\n , ,\n"
+        "A, S-1\u3000; S-2 , - ,\u3000missing \r\n",
+    )
+
+    assert facts.required("S-1", "大安區") == facts.required("S-2", "北投區") == ("side",)
+    assert facts.required("S-3", "大安區") == ()
+
+
+@pytest.mark.parametrize(
+    ("cells", "row", "told"),
+    [
+        ("A,S-1,-,missing,more", 4, "has 5 cells, row 1 has 4"),
+        ("A,S-1,-", 4, "has 3 cells, row 1 has 4"),
+        ('A,S-1,-,"missing', 4, "quot"),
+        ('A,S-1,-,"missing"x', 4, "quot"),
+        ("A,not (S-1),-,missing", 4, "a form can only"),
+        ("A,S-1;,-,missing", 4, "a form can only"),
+        ("A,S-1,,missing", 4, "a form can only"),
+        ('A,"S-1; ""S-2""",-,missing', 4, "a form can only"),
+    ],
+)
+def test_a_row_of_assume_that_cannot_be_read_is_refused_with_its_number(
+    tmp_path: Path, cells: str, row: int, told: str
+) -> None:
+    # A new line inside of a quoted cell begins no row.
+    before = 'id,service,district,side\n"A\nB",S-1,-,missing\n,,,\n'
+    with pytest.raises(ValueError, match=rf"assume\.csv: row {row}: .*{told}"):
+        _facts(tmp_path, _SIDE, f"{before}{cells}\n")
+
+
+@pytest.mark.parametrize("head", ["id,service,,side", "id,service,side, side"])
+def test_a_column_of_assume_without_a_name_of_its_own_is_refused(tmp_path: Path, head: str) -> None:
+    with pytest.raises(ValueError, match=r"assume\.csv: row 1: "):
+        _facts(tmp_path, _SIDE, f"{head}\nA,S-1,-,missing\n")
+
+
+def test_an_assumption_about_what_is_no_input_is_refused_with_its_row(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"assume\.csv: row 2: the rules have no input 'sied'"):
+        _facts(tmp_path, _SIDE, "id,service,sied\nA,S-1,missing\n")
+
+
+def test_a_file_of_assumptions_that_is_no_text_is_refused_with_its_name(tmp_path: Path) -> None:
+    _facts(tmp_path, _SIDE)
+    (tmp_path / "assume.csv").write_bytes("id,service\n大安區,-\n".encode("big5"))
+    with pytest.raises(ValueError, match=r"assume\.csv: is not UTF-8"):
+        load_facts(tmp_path)

@@ -113,6 +113,7 @@ def test_width_case_and_blanks_make_no_other_person(other: str) -> None:
     ("one", "other"),
     [
         ("陳 怡君", "陳  怡君"),
+        ("王小明", "王 小明"),
         ("Straße", "STRASSE"),
         ("José", "Jose\u0301"),
         ("\uf9d1", "六"),

@@ -3,22 +3,25 @@
 import asyncio
 import csv
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from casebus.commands.replay import replay
 from casebus.replay.counting import Counting, Move
-from casebus.replay.journal import COLUMNS, BusyError, Journal
-from casebus.replay.past import NEW_NAME, NO_RELEASE, OLD_FORM, PastRules
+from casebus.replay.journal import COLUMNS, BusyError, ForeignTableError, Journal
+from casebus.replay.past import NO_RELEASE, OLD_FORM, PastRules
 from casebus.replay.totals import Totals
 from casebus.replay.way import Way
 from casebus.replay.work import Work
+from catalogue.facts import RULES
 from services.router.domain import decide
-from services.router.rules import RuleSet, from_document
-from shared.contract.events import CaseReturned, CaseRouted, CaseStepCompleted, Decision
-from tests.examples import document, event, released, rule_row
+from services.router.rules import RuleSet, from_document, load
+from shared.contract.events import CaseReturned, CaseRouted, CaseStepCompleted
+from tests.examples import document, event, release, released, rule_row
 from tests.histories import (
     AFTER,
     BEFORE,
@@ -42,7 +45,7 @@ def rules(tables: Any) -> RuleSet:
 def counting(tables: Any = AFTER, *past: Any, since: date = SINCE) -> Counting:
     documents = past or (BEFORE,)
     releases = [released(one, release=n) for n, one in enumerate(documents, start=1)]
-    found = Counting(rules(tables), PastRules(releases, ROUTERS), since)
+    found = Counting(rules(tables), PastRules(releases), since)
     found.begin()
     return found
 
@@ -243,10 +246,10 @@ def test_what_was_counted_before_is_only_remembered() -> None:
     assert (totals.applications, totals.decisions, totals.repeated) == (1, 0, 1)
 
 
-def test_totals_are_read_back_from_json_as_they_were() -> None:
+def test_totals_are_read_back_from_json_as_they_were(tmp_path: Path) -> None:
     async def all_of_it() -> Totals:
-        return await Work(rules(AFTER), ROUTERS, SINCE).run(
-            made_up(1, 300), Journal(None, Path("unused"), KEY), ignore, ignore, restart=True
+        return await Work(rules(AFTER), SINCE).run(
+            made_up(1, 300), Journal(None, tmp_path / "unused", KEY), ignore, ignore, restart=True
         )
 
     totals = asyncio.run(all_of_it())
@@ -346,7 +349,7 @@ def test_a_decision_by_a_version_that_is_not_on_the_topic_is_counted_apart() -> 
 
 
 def test_a_version_that_was_only_in_shadow_decided_nothing() -> None:
-    work = Counting(rules(AFTER), PastRules([released(AFTER, state="shadow")], ROUTERS), SINCE)
+    work = Counting(rules(AFTER), PastRules([released(AFTER, state="shadow")]), SINCE)
     work.decided(decided(submitted(), live(AFTER))[1])
     assert work.totals.not_reproducible == {NO_RELEASE: 1}
 
@@ -354,33 +357,18 @@ def test_a_version_that_was_only_in_shadow_decided_nothing() -> None:
 @pytest.mark.parametrize("tables", [{"rows": []}, AFTER], ids=["another form", "other tables"])
 def test_a_version_whose_tables_cannot_be_read_or_are_others_is_counted_apart(tables: Any) -> None:
     release = released(tables, version=rules(BEFORE).version)
-    work = Counting(rules(AFTER), PastRules([release], ROUTERS), SINCE)
+    work = Counting(rules(AFTER), PastRules([release]), SINCE)
     work.decided(decided(submitted())[1])
     assert work.totals.not_reproducible == {OLD_FORM: 1}
 
 
-def test_a_name_that_was_refused_and_is_known_since_is_counted_apart() -> None:
-    looked_at = Decision(
-        outcome="triage",
-        ruleset="lead",
-        version=rules(AFTER).version,
-        rule=None,
-        facts={"district": "中正區", "service": "SVC-A"},
-        problem="district is '中正區', but one of 大安區 is expected",
-    )
-    routed = event(CaseRouted, service="SVC-A", agency="TRIAGE", decision=looked_at)
-    assert not_reproducible(routed, AFTER) == {NEW_NAME: 1}
-
-
-def test_a_name_that_was_taken_and_is_no_longer_known_is_reproduced() -> None:
+def test_a_name_that_the_catalogue_no_longer_has_is_taken_again_as_then() -> None:
     then = document(rule_row(district="present"))
-    everything = from_document(then)
-    routed = decided(submitted({"district": "舊區"}), live(then))[1]
-    assert routed.decision.problem
-    before = decide(everything, "SVC-A", {"district": "舊區"})
-    work = counting(AFTER, then)
-    work.decided(event(CaseRouted, service="SVC-A", agency="AGENCY-A", decision=before.decision))
-    assert work.totals.reproduced == 1
+    names = replace(ROUTERS, districts=frozenset({"舊區"}))
+    past = release(from_document(then, names))
+    work = Counting(rules(AFTER), PastRules([released(then, names=names.to_json())]), SINCE)
+    work.decided(decided(submitted({"district": "舊區"}), past)[1])
+    assert (work.totals.reproduced, work.totals.not_reproducible) == (1, {})
 
 
 def test_decisions_of_days_before_are_not_taken_again() -> None:
@@ -404,7 +392,7 @@ class Replays:
 
     def run(self, past: Past, restart: bool = False, save_every: int = 10) -> Totals:
         journal = Journal(self.table, self.state, KEY)
-        work = Work(rules(AFTER), ROUTERS, SINCE, save_every)
+        work = Work(rules(AFTER), SINCE, save_every)
 
         def resumed(way: Way, totals: Totals) -> None:
             self.said.append(totals.applications)
@@ -522,6 +510,102 @@ def test_two_replays_do_not_write_the_same_csv(tmp_path: Path) -> None:
     replays.run(made_up(8, 5))
 
 
+@pytest.mark.parametrize("with_csv", [True, False], ids=["with a CSV", "without"])
+@pytest.mark.parametrize("restart", [True, False], ids=["anew", "going on"])
+def test_a_second_replay_neither_takes_nor_goes_on_from_the_state_of_a_running_one(
+    tmp_path: Path, with_csv: bool, restart: bool
+) -> None:
+    table = tmp_path / "moves.csv" if with_csv else None
+    state = tmp_path / "moves.state"
+    first, second = Journal(table, state, KEY), Journal(table, state, KEY)
+    first.begin()
+    first.save(Way("cluster", []), Totals())
+    before = state.read_bytes()
+    with pytest.raises(BusyError):
+        second.begin() if restart else second.resumed("cluster")
+    second.close()
+    assert state.read_bytes() == before
+    with pytest.raises(BusyError):
+        second.begin()
+    first.close()
+    assert second.resumed("cluster") is not None
+    second.finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["moves.csv"] * with_csv
+
+
+def test_a_lock_that_a_killed_replay_left_behind_stops_nobody(tmp_path: Path) -> None:
+    replays = Replays(tmp_path)
+    replays.state.with_name("moves.csv.state.lock").touch()
+    replays.run(made_up(8, 5))
+
+
+FOREIGN = {
+    "a table of rules": b"id,service,lead\nA,SVC-A,AGENCY-A\n",
+    "one long line": b"x" * 10_000,
+    "not UTF-8": "中正區".encode("big5"),
+    "a blank line": b"\n",
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_a_file_that_is_no_csv_of_a_replay_is_not_overwritten(
+    tmp_path: Path, content: bytes
+) -> None:
+    replays = Replays(tmp_path)
+    past = made_up(8, 60)
+    replays.table.write_bytes(content)
+    with pytest.raises(ForeignTableError):
+        replays.run(past, restart=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["moves.csv"]
+
+    replays.table.unlink()
+    interrupted(replays, past)
+    replays.table.write_bytes(content * 1_000)
+    with pytest.raises(ForeignTableError):
+        replays.run(past)
+    assert replays.table.read_bytes() == content * 1_000
+    assert replays.state.exists()
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["as it was", "saved by a spreadsheet"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\r\n1,2\r\n"])
+def test_a_csv_of_an_earlier_replay_is_overwritten(tmp_path: Path, mark: str, end: str) -> None:
+    replays = Replays(tmp_path)
+    expected = replays.whole(made_up(8, 5))
+    replays.table.write_bytes((mark + ",".join(COLUMNS) + end).encode())
+    assert replays.whole(made_up(8, 5)) == expected
+
+
+def test_the_command_refuses_a_foreign_csv_in_one_sentence_with_status_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "lead.csv"
+    table.write_text("id,service,lead\n")
+    with pytest.raises(SystemExit) as ended:
+        replay(RULES, datetime(2026, 11, 24, tzinfo=UTC), csv=table)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        f"casebus: {table} is there and does not begin as a CSV of moved cases, so it is not "
+        "overwritten; name another file with --csv, or take it away\n"
+    )
+    assert table.read_text() == "id,service,lead\n"
+    assert list(tmp_path.iterdir()) == [table]
+
+
+def test_the_command_says_which_replay_it_waits_for_also_without_a_csv(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    state = f"replay-{load(RULES).version}-2026-11-24.state"
+    running = Journal(None, tmp_path / state, KEY)
+    running.begin()
+    with pytest.raises(SystemExit) as ended:
+        replay(RULES, datetime(2026, 11, 24, tzinfo=UTC), no_csv=True)
+    running.close()
+    assert ended.value.code == 2
+    assert f"another replay writes {state}; wait for it" in capsys.readouterr().err
+
+
 def test_without_a_csv_a_replay_goes_on_as_well(tmp_path: Path) -> None:
     past = made_up(9, 60)
     replays = Replays(tmp_path)
@@ -530,8 +614,11 @@ def test_without_a_csv_a_replay_goes_on_as_well(tmp_path: Path) -> None:
 
     def run() -> Totals:
         journal = Journal(None, state, KEY)
-        work = Work(rules(AFTER), ROUTERS, SINCE, 10)
-        return asyncio.run(work.run(past, journal, ignore, ignore, restart=False))
+        work = Work(rules(AFTER), SINCE, 10)
+        try:
+            return asyncio.run(work.run(past, journal, ignore, ignore, restart=False))
+        finally:
+            journal.close()
 
     past.batches, past.ends_at, past.ending = 0, 20, RuntimeError
     with pytest.raises(RuntimeError):

@@ -30,7 +30,7 @@ WITH_A_GAP = document(rule_row(district="大安區"))
 
 
 def releases_of() -> Releases:
-    return Releases(Settings(kafka="none:9092"), examples.NAMES)
+    return Releases(Settings(kafka="none:9092"))
 
 
 async def take(releases: Releases, tables: Any, **changes: Any) -> list[Any]:

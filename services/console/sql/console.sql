@@ -1,18 +1,22 @@
 -- name: put_release$
 INSERT INTO console.releases
-    (ruleset, version, state, effective_from, note, rollback_of, proposed_by, tables)
-VALUES (:ruleset, :version, :state, :effective_from, :note, :rollback_of, :proposed_by, :tables)
+    (ruleset, version, state, effective_from, note, rollback_of, proposed_by, tables, names)
+VALUES (:ruleset, :version, :state, :effective_from, :note, :rollback_of, :proposed_by, :tables,
+    :names)
 RETURNING number;
 
 -- name: approve_release!
 UPDATE console.releases SET state = 'live', effective_from = :effective_from,
-    approved_by = :approved_by, approved_at = clock_timestamp()
+    approved_by = :approved_by, approved_at = clock_timestamp(), names = :names
 WHERE number = :number AND state IN ('proposed', 'shadow');
 
 -- name: withdraw_release!
 UPDATE console.releases SET state = 'withdrawn',
     withdrawn_by = :withdrawn_by, withdrawn_at = clock_timestamp()
 WHERE number = :number AND state IN ('proposed', 'shadow');
+
+-- name: names_of_release$
+SELECT names FROM console.releases WHERE number = :number;
 
 -- name: tables_of_release$
 SELECT tables FROM console.releases WHERE number = :number;

@@ -59,11 +59,15 @@ class TableError(ValueError):
 
 
 class FactError(ValueError):
-    """A fact that an input cannot have: a wrong type, an unknown value, out of bounds."""
+    """A fact that an input cannot have: a wrong type, an unknown value, out of bounds.
+
+    `name` and `expected` may be told to anybody; the message has the value as well.
+    """
 
     def __init__(self, name: str, value: object, expected: str) -> None:
         self.name = name
         self.value = value
+        self.expected = expected
         super().__init__(f"{name} is {shown(value)}, but {expected} is expected")
 
 

@@ -25,7 +25,9 @@ _MOST = 10**15 - 1
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _TYPES = ("text", "integer", "yes_no", "date")
 _KEYS = ("type", "values", "names", "min", "max", "unit", "meaning")
-_OTHER_COLUMNS = ("id", "priority", "rule", "basis", "note", "tried")
+_OTHER_COLUMNS = ("id", "priority", "rule", "basis", "note")
+# What the router writes beside the facts of a decision that no rule took.
+_OF_THE_ROUTER = ("tried", "after", "step", "proposed", "returned_by")
 _OUTPUTS = ("lead", "chain", "responsible", "agency", "task", "document", "limit", "unit", "steps")
 
 
@@ -106,7 +108,7 @@ def read_input(name: str, said: Any) -> Input:
             f"input {shown(name)}: a name is small letters, digits and _, at most 40,"
             " and begins with a letter"
         )
-    if name in _OTHER_COLUMNS or name in _OUTPUTS:
+    if name in (*_OTHER_COLUMNS, *_OUTPUTS, *_OF_THE_ROUTER):
         raise wrong("this name belongs to another column")
     if not isinstance(said, Mapping):
         raise wrong("expected {type: ..., meaning: ...}")

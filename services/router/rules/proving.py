@@ -1,9 +1,10 @@
 """What is proved of one service: a question at a time, over the space of all its cases."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import reduce
+from operator import or_
+from typing import Any, TypeVar
 
 from services.router.rules.findings import Finding, example_line
 from services.router.rules.inputs import Fact
@@ -11,9 +12,15 @@ from services.router.rules.names import RowCheck
 from services.router.rules.plans import TABLES, Plan, bits_of
 from services.router.rules.rows import Deadline, JointReview, Lead, Row, meaning
 from services.router.rules.ruleset import RuleSet
-from services.router.rules.space import Space, TooIntertwinedError, described
+from services.router.rules.space import Space, TooIntertwinedError
 
-_MOST_TIES = 20
+# Of R102, R301 and R303 so many are told for a service and table: who mends these sees the rest.
+_MOST_TOLD = 20
+# Steps for the widest box that shows a finding; beyond them one way that shows it will do.
+_STEPS_TO_SHOW = 100_000
+# Sets of rows of joint_review that say the same: beyond this no row is proved to be needed.
+_MOST_ALIKE = 20_000
+T = TypeVar("T", bound=Hashable)
 Key = tuple[str, str]
 """A row by its table and its id."""
 
@@ -34,7 +41,7 @@ class Proof:
     """What is known of one service.
 
     `idle` are exceptions that overrule nothing there; `alike` the sets of rows of joint_review
-    that some case matches all of, and that say the same.
+    that some case matches all of, and that say the same; `steps` what the proof took.
     """
 
     plan: Plan
@@ -42,6 +49,7 @@ class Proof:
     quiet: Mapping[Key, Quiet]
     idle: Mapping[Key, Row]
     alike: frozenset[frozenset[str]]
+    steps: int
 
 
 class Prover:
@@ -65,6 +73,7 @@ class Prover:
         self.quiet: dict[Key, Quiet] = {}
         self.idle: dict[Key, Row] = {}
         self.alike: set[frozenset[str]] = set()
+        self.steps = 0
         for table in TABLES:
             for row in plan.tables[table]:
                 if not check.fine(row):
@@ -72,166 +81,178 @@ class Prover:
 
     def proof(self) -> Proof:
         tables = self.plan.tables
-        self._attempt("lead", self._single)
+        self._attempt(self._single, "lead")
         if self.rules.tables["deadline"].rows:
-            self._attempt("deadline", self._single)
+            self._attempt(self._single, "deadline")
         if tables["joint_review"]:
-            self._attempt("joint_review", self._collected)
-            self._attempt("joint_review", self._reviews_itself)
+            # Until it is proved that another row says the same, each is needed.
+            self.alike = {frozenset([row.id]) for row in tables["joint_review"]}
+            self._attempt(self._collected, "joint_review")
+            if not self._agencies("lead").isdisjoint(self._agencies("joint_review")):
+                self._attempt(self._reviews_itself, "lead", "joint_review")
         if any(isinstance(row.output, Deadline) and row.output.steps for row in tables["deadline"]):
-            self._attempt("deadline", self._steps)
-        return Proof(self.plan, tuple(self.findings), self.quiet, self.idle, frozenset(self.alike))
+            self._attempt(self._misfits, "lead", "deadline")
+        alike = frozenset(self.alike)
+        return Proof(self.plan, tuple(self.findings), self.quiet, self.idle, alike, self.steps)
 
-    def _attempt(self, table: str, question: Any) -> None:
-        try:
-            question(table)
-        except TooIntertwinedError:
-            self._tell(
-                "R401",
-                table,
-                0,
-                "not proved: its rows are too many and too intertwined;"
-                " divide the service, or use fewer inputs in one row",
-            )
-
-    def _space(self, *tables: str) -> Space:
+    def _attempt(self, question: Callable[[str, Space], None], *tables: str) -> None:
+        """A question about the last of the tables, over the cases that these tell apart."""
         mask = self.plan.masks["assume"]
         for table in tables:
             mask |= self.plan.masks[table]
-        return Space(self.plan.all_indexes, mask, self.known, self.budget)
+        try:
+            space = Space(self.plan.all_indexes, mask, self.known, self.budget)
+        except TooIntertwinedError:
+            self.steps += self.budget
+            self._give_up(table)
+        else:
+            question(table, space)
+            self.steps += space.steps
 
-    def _single(self, table: str) -> None:
+    def _give_up(self, table: str) -> None:
+        self._tell(
+            "R401",
+            table,
+            0,
+            "not proved: its rows are too many and too intertwined;"
+            " divide the service, or use fewer inputs in one row",
+        )
+
+    def _single(self, table: str, space: Space) -> None:
         """Tables where one row decides: gaps, overlaps, rows that never do, idle exceptions."""
-        space = self._space(table)
-        assumed, mine = self.plan.masks["assume"], self.plan.masks[table]
-        seen = top = only_assumed = overruling = 0
-        ties: set[int] = set()
-        for bits in space.leaves:
-            if bits & assumed:
-                only_assumed |= bits
-                continue
-            first = self.plan.top(bits, table)
-            seen |= bits
+        mine = self.plan.masks[table]
+        seen = top = overruling = 0
+        matched: dict[int, int] = {}
+        by_top = self._by(space, lambda bits: self.plan.top(bits, table))
+        for first, leaves in by_top.items():
+            matched[first] = together = reduce(or_, leaves)
+            seen |= together
             top |= first
-            if first & (first - 1):
-                ties.add(first)
-            if bits != first:
+            if together != first:
                 overruling |= first
         if 0 in space.leaves:
             self._gap(table, space)
-        for tied in sorted(ties)[:_MOST_TIES]:
+        for tied in sorted(first for first in by_top if first & (first - 1))[:_MOST_TOLD]:
             rows = ", ".join(row.id for row in self.plan.rows_in(tied))
-            message = f"{rows} match all at once"
-            self._show("R102", table, tied, message, space, self._tops(table, tied))
+            self._show("R102", table, tied, f"{rows} match all at once", space, by_top[tied])
+        only_assumed = self._only_assumed(space)
         for bit in bits_of(mine & ~top):
             row = self.plan.rows[bit]
-            winners = {
-                other.id
-                for bits in space.leaves
-                if bits >> bit & 1 and not bits & assumed
-                for other in self.plan.rows_in(self.plan.top(bits, table))
-            }
+            winners = 0
+            for first, together in matched.items():
+                if together >> bit & 1:
+                    winners |= first
             self.quiet[table, row.id] = Quiet(
-                row, frozenset(winners), bool(seen >> bit & 1), bool(only_assumed >> bit & 1)
+                row,
+                frozenset(other.id for other in self.plan.rows_in(winners)),
+                bool(seen >> bit & 1),
+                bool(only_assumed >> bit & 1),
             )
         if self.rules.tables[table].policy == "UNIQUE":
             for bit in bits_of(mine & ~overruling):
                 if (row := self.plan.rows[bit]).priority:
                     self.idle[table, row.id] = row
 
-    def _tops(self, table: str, rows: int) -> Callable[[int], bool]:
-        """Leaves of cases that can happen, where `rows` have the highest priority of all."""
+    def _by(self, space: Space, key: Callable[[int], T]) -> dict[T, list[int]]:
+        """The leaves of cases that can happen, by their key."""
+        found: dict[T, list[int]] = {}
+        for bits in self._possible(space):
+            found.setdefault(key(bits), []).append(bits)
+        return found
+
+    def _possible(self, space: Space) -> Collection[int]:
+        """The leaves of cases that can happen."""
         assumed = self.plan.masks["assume"]
-        return lambda leaf: self.plan.top(leaf, table) == rows and not leaf & assumed
+        return [bits for bits in space.leaves if not bits & assumed] if assumed else space.leaves
+
+    def _only_assumed(self, space: Space) -> int:
+        """The rows that match cases that cannot happen."""
+        assumed = self.plan.masks["assume"]
+        return reduce(or_, (bits for bits in space.leaves if bits & assumed), 0) if assumed else 0
 
     def _gap(self, table: str, space: Space) -> None:
-        regions = space.boxes(lambda bits: None if bits else True)[True]
-        cells = [cell for box in regions for cell in space.cells(box)]
-        more = f" (and {len(cells) - 1} more such)" if len(cells) > 1 else ""
-        message = f"no row decides: {described(cells[0])}{more}"
-        self._tell("R101", table, 0, message, space.facts(regions[0]))
+        try:
+            regions = space.boxes_of({0}, _STEPS_TO_SHOW)
+        except TooIntertwinedError:
+            box, more = space.way(0), " (and more such)"
+        else:
+            box, others = regions[0], sum(map(space.cells_in, regions)) - 1
+            more = f" (and {others} more such)" if others else ""
+        message = f"no row decides: {space.described(box)}{more}"
+        self._tell("R101", table, 0, message, space.facts(box))
 
-    def _collected(self, table: str) -> None:
-        space = self._space(table)
-        assumed, mine = self.plan.masks["assume"], self.plan.masks[table]
-        seen = only_assumed = 0
-        for bits in space.leaves:
-            if bits & assumed:
-                only_assumed |= bits
-                continue
-            seen |= bits
-            alike: dict[Any, list[str]] = {}
-            for row in self.plan.rows_in(bits):
-                alike.setdefault(meaning(row.output), []).append(row.id)
-            self.alike.update(map(frozenset, alike.values()))
-        for bit in bits_of(mine & ~seen):
-            row = self.plan.rows[bit]
-            assumed_away = bool(only_assumed >> bit & 1)
-            self.quiet[table, row.id] = Quiet(row, frozenset(), False, assumed_away)
-
-    def _reviews_itself(self, table: str) -> None:
-        lead = {_agency(row) for row in self.plan.tables["lead"]}
-        asked = 0
+    def _collected(self, table: str, space: Space) -> None:
+        """Rows that all count: those that no case matches, and those that say the same."""
+        possible = self._possible(space)
+        seen = reduce(or_, possible, 0)
+        only_assumed = self._only_assumed(space)
+        saying: dict[Any, int] = {}
         for bit in bits_of(self.plan.masks[table]):
-            if _agency(self.plan.rows[bit]) in lead:
-                asked |= 1 << bit
-        if not asked:
-            return
-        space = self._space("lead", table)
-        for first, others in self._beside(space, lambda bits: bits & asked):
-            leads = self.plan.rows_in(first)[0]
-            for bit in bits_of(others):
-                row = self.plan.rows[bit]
-                if _agency(leads) == _agency(row):
-                    message = f"{row.id} asks the agency that leads by {leads.id}"
-                    self._show("R301", table, 1 << bit, message, space, self._tops("lead", first))
+            row = self.plan.rows[bit]
+            saying[meaning(row.output)] = saying.get(meaning(row.output), 0) | 1 << bit
+            if not seen >> bit & 1:
+                assumed_away = bool(only_assumed >> bit & 1)
+                self.quiet[table, row.id] = Quiet(row, frozenset(), False, assumed_away)
+        alike: set[int] = set()
+        for same in saying.values():
+            if same & (same - 1):
+                self.steps += len(possible)
+                alike.update(bits & same for bits in possible)
+            else:
+                alike.add(seen & same)
+            if len(alike) > _MOST_ALIKE:
+                self._give_up(table)
+                return
+        alike.discard(0)
+        self.alike = {frozenset(row.id for row in self.plan.rows_in(bits)) for bits in alike}
 
-    def _steps(self, table: str) -> None:
-        space = self._space("lead", table)
-        for first, limit in self._beside(space, lambda bits: self.plan.top(bits, table)):
-            lead, limits = self.plan.rows_in(first)[0].output, self.plan.rows_in(limit)
-            if len(limits) != 1 or not isinstance(lead, Lead):
+    def _agencies(self, table: str) -> set[str]:
+        return {_agency(row) for row in self.plan.tables[table]}
+
+    def _reviews_itself(self, table: str, space: Space) -> None:
+        asking: dict[str, int] = {}
+        for bit in bits_of(self.plan.masks[table]):
+            agency = _agency(self.plan.rows[bit])
+            asking[agency] = asking.get(agency, 0) | 1 << bit
+        by_lead = self._by(space, lambda bits: self.plan.top(bits, "lead"))
+        left = _MOST_TOLD
+        for first in sorted(filter(_is_one, by_lead)):
+            (lead,) = self.plan.rows_in(first)
+            if asked := asking.get(_agency(lead), 0):
+                asked &= reduce(or_, by_lead[first])
+                for bit in bits_of(asked)[:left]:
+                    left -= 1
+                    message = f"{self.plan.rows[bit].id} asks the agency that leads by {lead.id}"
+                    leaves = [bits for bits in by_lead[first] if bits >> bit & 1]
+                    self._show("R301", table, 1 << bit, message, space, leaves)
+
+    def _misfits(self, table: str, space: Space) -> None:
+        """Steps of a deadline that are not one for each agency of the lead and its chain."""
+        top = self.plan.top
+        by_rows = self._by(space, lambda bits: (top(bits, "lead"), top(bits, table)))
+        left = _MOST_TOLD
+        for first, limit in sorted(pair for pair in by_rows if all(map(_is_one, pair))):
+            lead, deadline = (self.plan.rows_in(bits)[0].output for bits in (first, limit))
+            if not isinstance(lead, Lead) or not isinstance(deadline, Deadline):
                 continue
-            deadline = limits[0].output
             agencies = 1 + len(lead.chain)
-            if isinstance(deadline, Deadline) and len(deadline.steps) not in (0, agencies):
+            if left and len(deadline.steps) not in (0, agencies):
+                left -= 1
                 message = (
                     f"{deadline.rule} has {len(deadline.steps)} steps,"
                     f" {lead.rule} {agencies} agencies"
                 )
-                limited = partial(self._both, first, table, limit)
-                self._show("R303", table, limit, message, space, limited)
-
-    def _both(self, first: int, table: str, rows: int, leaf: int) -> bool:
-        """Whether in a leaf `first` decides in lead and `rows` in the table."""
-        return self._tops("lead", first)(leaf) and self._tops(table, rows)(leaf)
-
-    def _beside(self, space: Space, other: Callable[[int], int]) -> list[tuple[int, int]]:
-        """Where one row of lead decides a case that can happen: it, and `other` of the rows."""
-        found = set()
-        for bits in space.leaves:
-            first = self.plan.top(bits, "lead")
-            if first and not first & (first - 1) and not bits & self.plan.masks["assume"]:
-                found.add((first, other(bits)))
-        return sorted(found)
+                self._show("R303", table, limit, message, space, by_rows[first, limit])
 
     def _show(
-        self,
-        code: str,
-        table: str,
-        bits: int,
-        message: str,
-        space: Space,
-        where: Callable[[int], object],
+        self, code: str, table: str, bits: int, message: str, space: Space, leaves: Sequence[int]
     ) -> None:
-        """Tell a finding with the first box of the leaves where these rows match and `where`."""
-
-        def shows(leaf: int) -> bool | None:
-            return True if leaf & bits and where(leaf) else None
-
-        box = space.boxes(shows)[True][0]
-        message = f"{message}: {described(space.cells(box)[0])}"
-        self._tell(code, table, bits, message, space.facts(box))
+        """Tell a finding about these rows with a box of cases of the leaves."""
+        try:
+            box = space.boxes_of(set(leaves), _STEPS_TO_SHOW)[0]
+        except TooIntertwinedError:
+            box = space.way(min(leaves))
+        self._tell(code, table, bits, f"{message}: {space.described(box)}", space.facts(box))
 
     def _tell(
         self,
@@ -258,3 +279,7 @@ class Prover:
 
 def _agency(row: Row) -> str:
     return row.output.agency if isinstance(row.output, Lead | JointReview) else ""
+
+
+def _is_one(bits: int) -> bool:
+    return bits > 0 and not bits & (bits - 1)

@@ -14,7 +14,7 @@ from services.router.rules.decision import Decision
 from services.router.rules.errors import FactError
 from services.router.rules.examples import Example, read_examples
 from services.router.rules.folder import read_folder
-from services.router.rules.inputs import Input, is_unicode
+from services.router.rules.inputs import NAMES, Input, is_unicode
 from services.router.rules.plans import TABLES, Facts, Plan
 from services.router.rules.reading import read_document
 from services.router.rules.rows import Row, Table
@@ -32,6 +32,15 @@ class Names:
     services: frozenset[str]
     agencies: frozenset[str]
     districts: frozenset[str]
+
+    def to_json(self) -> dict[str, list[str]]:
+        """As they travel beside a document."""
+        return {kind: sorted(self.of(kind)) for kind in NAMES}
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Collection[str]]) -> "Names":
+        """The names that `to_json` gave; a kind that is not there is not known."""
+        return cls(**{kind: frozenset(said.get(kind, ())) for kind in NAMES})
 
     def of(self, kind: str) -> frozenset[str]:
         """The names that an input with `names: kind` can have."""

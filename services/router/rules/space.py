@@ -6,10 +6,11 @@ the same rows go on as one. What is found is then described as boxes of cases.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from math import prod
 from typing import Any
 
 from services.router.rules.conditions import FIRST_DAY, Interval, write_interval, write_value
@@ -161,8 +162,9 @@ class Space:
     """All cases, as far as the rows of `mask` tell them apart.
 
     `levels` are the sets of rows that are left after each input, those with few groups first;
-    the last one, `leaves`, has every set of rows that some case matches exactly. Raises
-    TooIntertwinedError when more than `budget` steps are needed.
+    the last one, `leaves`, has every set of rows that some case matches exactly. `size` is how
+    many steps that took, `steps` how many were taken since as well. Raises TooIntertwinedError
+    when more than `budget` steps are needed.
     """
 
     def __init__(
@@ -183,12 +185,14 @@ class Space:
         columns.sort(key=lambda column: len(column[1]))
         self._indexes = [index for index, _ in columns]
         self.levels = [{mask}]
+        self.size = 0
         for _, bitmaps in columns:
             left = self.levels[-1]
-            budget -= len(left) * len(bitmaps)
-            if budget < 0:
+            self.size += len(left) * len(bitmaps)
+            if self.size > budget:
                 raise TooIntertwinedError
             self.levels.append({rows & group for rows in left for group in bitmaps})
+        self.steps = self.size
 
     @property
     def leaves(self) -> set[int]:
@@ -203,8 +207,47 @@ class Space:
     def boxes(self, key: Callable[[int], Hashable]) -> dict[Hashable, list[Box]]:
         """The cases of each key as boxes that do not overlap; `key` of a leaf, None leaves it
         out. Raises TooIntertwinedError."""
+        leaves = {leaf for leaf in self.leaves if key(leaf) is not None}
+        return self._boxes(leaves, key, self._budget)
+
+    def boxes_of(self, leaves: Set[int], budget: int) -> list[Box]:
+        """The cases of these leaves, at least one, as boxes that do not overlap. Raises
+        TooIntertwinedError when the walk back or the pieces of all boxes pass `budget`."""
+        if self.size > budget:
+            raise TooIntertwinedError
+        self.steps += self.size
+        most = budget // max(1, len(self.axes))
+        return self._boxes(leaves, lambda leaf: True, most)[True]
+
+    def way(self, leaf: int) -> Box:
+        """A box of cases that match just the rows of this leaf: one way back through the levels.
+        It may be narrower than those of `boxes`, but takes less than the walk did."""
+        box: list[frozenset[Piece] | None] = []
+        for left, one in zip(reversed(self.levels[:-1]), reversed(self.axes), strict=True):
+            rows = leaf
+            if leaf not in left:
+                self.steps += len(left)
+                rows = min(
+                    rows
+                    for rows in left
+                    if rows & leaf == leaf and any(rows & group == leaf for group in one.groups)
+                )
+            together = [
+                piece
+                for group, pieces in one.groups.items()
+                if rows & group == leaf
+                for piece in pieces
+            ]
+            here = frozenset(together)
+            box.append(None if here == one.everything else here)
+            leaf = rows
+        return tuple(reversed(box))
+
+    def _boxes(
+        self, leaves: Set[int], key: Callable[[int], Hashable], budget: int
+    ) -> dict[Hashable, list[Box]]:
         kept: dict[tuple[int, int], tuple[tuple[Hashable, Box], ...]] = {}
-        wanted = self._reaching({leaf for leaf in self.leaves if key(leaf) is not None})
+        wanted = self._reaching(leaves)
         spent = 0
 
         def below(level: int, left: int) -> tuple[tuple[Hashable, Box], ...]:
@@ -221,9 +264,10 @@ class Space:
                 if left & group in wanted[level + 1]:
                     inner = below(level + 1, left & group)
                     spent += len(inner)
-                    alike.setdefault(inner, []).extend(pieces)
-                    if spent > self._budget:
+                    self.steps += len(inner) * len(self.axes)
+                    if spent > budget:
                         raise TooIntertwinedError
+                    alike.setdefault(inner, []).extend(pieces)
             found: list[tuple[Hashable, Box]] = []
             for inner, together in alike.items():
                 here = frozenset(together)
@@ -238,7 +282,7 @@ class Space:
                 by_key.setdefault(name, []).append(box)
         return by_key
 
-    def _reaching(self, leaves: set[int]) -> list[set[int]]:
+    def _reaching(self, leaves: Set[int]) -> list[Set[int]]:
         """Of each level the sets of rows from which one of `leaves` can be reached."""
         found = [leaves]
         for left, one in zip(reversed(self.levels[:-1]), reversed(self.axes), strict=True):
@@ -254,6 +298,18 @@ class Space:
         return {
             one.input.name: one.fact(_first(pieces)) for one, pieces in pairs if pieces is not None
         }
+
+    def described(self, box: Box) -> str:
+        """The box in words; the first of its cells where it takes several."""
+        pairs = sorted(zip(self.axes, box, strict=True), key=lambda pair: pair[0].index.place)
+        return described(
+            {one.input.name: one.conditions(said)[0] for one, said in pairs if said is not None}
+        )
+
+    def cells_in(self, box: Box) -> int:
+        """How many `cells` has, which may be too many to write down."""
+        pairs = zip(self.axes, box, strict=True)
+        return prod(len(one.conditions(said)) for one, said in pairs if said is not None)
 
     def cells(self, box: Box) -> list[dict[str, str]]:
         """The box in the notation of the tables; several where one cell cannot say it."""

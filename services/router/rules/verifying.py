@@ -12,17 +12,24 @@ from services.router.rules.rows import Row
 from services.router.rules.ruleset import TRIAGE, Names, RuleSet
 
 BUDGET = 1_000_000
+# So many times the budget of one question for all services together.
+_TIMES = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The findings, in the order of their codes; `proofs` serve the next verification."""
+    """The findings, in the order of their codes; `proofs` serve the next verification.
+
+    `whole` unless services were left out, for want of steps or because enough was found: then
+    nothing is told of rows that decide nothing, which takes all services.
+    """
 
     rules: RuleSet
     names: Names | None
     findings: tuple[Finding, ...]
     services: int
     proofs: Mapping[str, Proof] = field(repr=False)
+    whole: bool = True
 
     def to_json(self) -> dict[str, Any]:
         rows = {name: len(table.rows) for name, table in self.rules.tables.items()}
@@ -41,12 +48,14 @@ def verify(
     names: Names | None = None,
     earlier: Report | None = None,
     budget: int = BUDGET,
+    most: int | None = None,
 ) -> Report:
     """Everything that docs/rules-format.md says the verifier proves.
 
     `names` are those of the rule set when left out. What `earlier` proved is taken over for
     services whose rows are the same (RuleSet.edited keeps their plans). `budget` bounds the
-    steps for one service and one question; beyond it the finding is R401.
+    steps for one service and one question, and 50 times that all services together; beyond it
+    the finding is R401. No further service is proved once `most` findings are there.
     """
     names = names or rules.names
     known = dict(rules.known)
@@ -59,18 +68,42 @@ def verify(
     if earlier is not None and earlier.names == names and earlier.rules.inputs == rules.inputs:
         before = earlier.proofs
     check = RowCheck(rules, known, names)
-    for service in rules.services | names.services if names else rules.services:
+    services = rules.services | names.services if names else rules.services
+    examples = list(_examples(rules))
+    many, steps = len(examples), 0
+    # In an order of their own, so that the same ones are left out each time.
+    order = list(before) if before.keys() == services else sorted(services)
+    for service in order:
+        if steps > _TIMES * budget or (most is not None and many >= most):
+            break
         plan = rules.plan(service)
         proof = before.get(service)
         if proof is None or proof.plan is not plan:
             proof = Prover(rules, service, plan, known, budget, check).proof()
         proofs[service] = proof
+        steps += proof.steps
+        many += len(proof.findings)
+    whole = len(proofs) == len(order)
     # A row of several services is told once.
     findings = {finding: None for proof in proofs.values() for finding in proof.findings}
-    findings |= dict.fromkeys(_of_no_service(rules, proofs, check))
-    found = [*findings, *_silent_rows(rules, proofs), *_examples(rules)]
+    found = [*findings, *examples]
+    if whole:
+        found += [one for one in _of_no_service(rules, proofs, check) if one not in findings]
+        found += _silent_rows(rules, proofs)
+    elif steps > _TIMES * budget:
+        found.append(_left_out(order[len(proofs) :]))
     found.sort(key=lambda finding: (finding.code, finding.table, finding.rows, finding.message))
-    return Report(rules, names, tuple(found), len(proofs), proofs)
+    return Report(rules, names, tuple(found), len(proofs), proofs, whole)
+
+
+def _left_out(services: list[str]) -> Finding:
+    """The services that the steps for all together did not reach."""
+    listed = ", ".join(services[:10]) + (", ..." if len(services) > 10 else "")
+    message = (
+        f"{len(services)} services are not proved ({listed}): the rows of those before them"
+        " took all steps; mend what is told, or use fewer inputs in one row"
+    )
+    return Finding("R401", "lead", (), (), message)
 
 
 def _of_no_service(

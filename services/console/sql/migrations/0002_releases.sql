@@ -1,5 +1,6 @@
--- A release is proposed by one person and approved by another. Those of before had approvers
--- only: they stay, in their order, as live; who is not known is called unknown.
+-- A release is proposed by one person and approved by another. Those of before are in a form
+-- that no router reads any more: they stay, in their order, as withdrawn, and the first rules of
+-- the new form need nobody's approval (`casebus rules seed`).
 ALTER TABLE console.releases RENAME TO releases_of_before;
 
 CREATE TABLE console.releases (
@@ -17,6 +18,7 @@ CREATE TABLE console.releases (
     withdrawn_by text,
     withdrawn_at timestamptz,
     tables jsonb NOT NULL,
+    names jsonb NOT NULL DEFAULT '{}',
     CONSTRAINT releases_number PRIMARY KEY (number),
     FOREIGN KEY (rollback_of) REFERENCES console.releases (number),
     CONSTRAINT releases_live_when_approved CHECK (
@@ -29,23 +31,17 @@ CREATE TABLE console.releases (
     ),
     -- The code compares more closely; this holds also for who writes SQL by hand.
     CONSTRAINT releases_need_two_people CHECK (
-        lower(normalize(btrim(approved_by), NFKC)) <> lower(normalize(btrim(proposed_by), NFKC))
+        lower(regexp_replace(normalize(approved_by, NFKC), '\s', '', 'g'))
+            <> lower(regexp_replace(normalize(proposed_by, NFKC), '\s', '', 'g'))
     )
 );
 
-INSERT INTO console.releases (ruleset, version, state, effective_from, proposed_by, proposed_at,
-    approved_by, approved_at, tables)
-SELECT ruleset, version, 'live', effective_from, proposer, released_at,
-    coalesce(
-        (SELECT name FROM unnest(approvers) AS name WHERE btrim(name) <> ''
-            AND lower(normalize(btrim(name), NFKC)) <> lower(normalize(btrim(proposer), NFKC))
-            LIMIT 1),
-        CASE lower(normalize(btrim(proposer), NFKC))
-            WHEN 'unknown' THEN 'unknown, too' ELSE 'unknown' END),
-    released_at, tables
-FROM (SELECT *, coalesce((SELECT name FROM unnest(approvers) AS name WHERE btrim(name) <> ''
-    LIMIT 1), 'unknown') AS proposer FROM console.releases_of_before) AS before
-ORDER BY released_at, version;
+INSERT INTO console.releases (ruleset, version, state, effective_from, note, proposed_by,
+    proposed_at, withdrawn_by, withdrawn_at, tables)
+SELECT ruleset, version, 'withdrawn', effective_from, 'in the form of before',
+    coalesce((SELECT name FROM unnest(approvers) AS name WHERE btrim(name) <> '' LIMIT 1), 'unknown'),
+    released_at, 'casebus migrate', now(), tables
+FROM console.releases_of_before ORDER BY released_at, version;
 
 DROP TABLE console.releases_of_before;
 
