@@ -17,8 +17,8 @@ def describe(database: Server) -> list[tuple[str, str]]:
     )
     libraries = ("aiokafka", "asyncpg", "pydantic", "uvicorn", "uvloop")
     return [
-        ("processor", f"{_processor()}, {len(os.sched_getaffinity(0))} cores"),
-        ("memory", f"{_memory_bytes() / 2**30:.0f} GiB"),
+        ("processor", f"{processor()}, {len(os.sched_getaffinity(0))} cores"),
+        ("memory", f"{memory_bytes() / 2**30:.0f} GiB"),
         ("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
         ("Python", platform.python_version()),
         ("Kafka", f"{KAFKA_VERSION}, one broker, not replicated"),
@@ -27,7 +27,7 @@ def describe(database: Server) -> list[tuple[str, str]]:
     ]
 
 
-def _processor() -> str:
+def processor() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "model name":
@@ -35,5 +35,5 @@ def _processor() -> str:
     return platform.processor() or "unknown processor"
 
 
-def _memory_bytes() -> int:
+def memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -14,8 +14,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 
 from benchmarks.forwarding import PEERS, install_peers
-from benchmarks.machine import _memory_bytes as memory_bytes
-from benchmarks.machine import _processor as processor
+from benchmarks.machine import memory_bytes, processor
 from benchmarks.report import Table
 from benchmarks.rules.page import sections
 from benchmarks.rules.results import Results, from_json

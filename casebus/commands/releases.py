@@ -142,11 +142,14 @@ def releases(as_json: Json = False) -> None:
     if as_json:
         print(_dumped([{**asdict(one), "in_force": one == now} for one in found]))
         return
-    table = Table("number", "rule set", "version", "state", "effective from", "proposed by", "then")
+    table = Table(box=None, pad_edge=False)
+    for name in ("number", "version", "state", "effective from"):
+        table.add_column(name, no_wrap=True)
+    for name in ("proposed by", "approved or withdrawn"):
+        table.add_column(name, overflow="fold")
     for one in found:
         table.add_row(
             str(one.number),
-            one.ruleset,
             one.version,
             "in force" if one == now else one.state,
             str(one.effective_from),
@@ -194,7 +197,7 @@ def _verified(rules: RuleSet) -> dict[str, list[str]]:
         return known.to_json()
     told = [f"{one.code} {one.table}: {one.message}" for one in findings[:_MOST_FINDINGS]]
     _refuse(
-        f"{rules.id} {rules.version} is not released; {len(findings)} findings:\n"
+        f"{rules.id} {rules.version} is not released; findings: {len(findings)}\n"
         + "\n".join(told)
         + "\n`casebus rules check FOLDER` shows each with a case"
     )

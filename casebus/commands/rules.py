@@ -36,16 +36,15 @@ _STATES = {
     "decides": "decides",
     "candidate": "matches too, so none decides",
     "overruled": "matches, overruled by a higher priority",
-    "tried": "matches, but that agency gave the case back",
+    "tried": "matches, but an agency of it gave the case back",
 }
 _REASONS = {
     "leads": "it leads this case",
     "overruled": "a row leads to it, but one with a higher priority overrules it",
     "tied": "a row leads to it, but others match at the same priority",
-    "tried": "a row leads to it, but the agency gave the case back",
+    "tried": "a row leads to it, but an agency of that row gave the case back",
     "misses": "the rows that lead to it miss this case",
     "no_row": "it leads no row of this service",
-    "unknown_agency": "there is no such agency in the catalogue",
 }
 
 
@@ -137,7 +136,7 @@ def explain_case(
     """Why a case goes where it goes, why not elsewhere, and what it just missed."""
     rules = read(folder, names(), as_json)
     case = _case(facts, rules, as_json)
-    _known_agencies(tried or (), rules, as_json)
+    _known_agencies([*(tried or ()), *([why_not] if why_not else [])], rules, as_json)
     try:
         found = explain(rules, case, why_not, tried or ())
     except FactError as error:

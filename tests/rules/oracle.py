@@ -151,7 +151,13 @@ def decide(
         name: [row for row in rules.tables[name] if all(map(matches, row.conditions, case))]
         for name in deciding
     }
-    lead = best([row for row in hit["lead"] if row.output["agency"] not in without])
+    lead = best(
+        [
+            row
+            for row in hit["lead"]
+            if not {row.output["agency"], *row.output["chain"]} & set(without)
+        ]
+    )
     deadline = best(hit["deadline"])
 
     def told(row: Row) -> dict[str, Any]:

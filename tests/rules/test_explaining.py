@@ -112,9 +112,11 @@ def _check(
             missing[row.id] = misses
     matching = [one for one, misses in missing.items() if not misses]
     expected = dict.fromkeys(matching, "overruled")
-    agencies = {row.id: row.output["agency"] for row in rules.tables["lead"]}
+    agencies = {
+        row.id: {row.output["agency"], *row.output["chain"]} for row in rules.tables["lead"]
+    }
     priorities = {row.id: row.priority for row in rules.tables["lead"]}
-    left = [one for one in matching if agencies[one] not in without]
+    left = [one for one in matching if not agencies[one] & set(without)]
     for one in matching:
         if one not in left:
             expected[one] = "tried"

@@ -1,6 +1,6 @@
 """The semantic difference of two rule sets: which cases change, from where to where."""
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -133,6 +133,12 @@ def _same(old: Sequence[Row], new: Sequence[Row]) -> bool:
     )
 
 
+def _in_order(rows: Sequence[tuple[int, Row]], ids: Collection[str]) -> tuple[str, ...]:
+    """These ids in the order of the file."""
+    found = sorted((row.number, row.id) for _, row in rows if row.id in ids)
+    return tuple(row_id for _, row_id in found)
+
+
 def _key(row: Row) -> tuple[int, ...]:
     """What tells the conditions of rows apart: read_condition gives the same one for the same
     cell. Where it does not, the row has a bit of its own, and nothing is lost but time."""
@@ -216,8 +222,21 @@ class _Comparison:
         except TooIntertwinedError:
             yield self._unproved()
             return
-        for key, (old, new) in told.items():
-            yield self._change(space, key, tuple(old), tuple(new), found[key])
+        changes = [
+            self._change(space, key, _in_order(self.old, old), _in_order(self.new, new), found[key])
+            for key, (old, new) in told.items()
+        ]
+        # In the order of the files, the same at each run.
+        yield from sorted(changes, key=lambda one: (self._place(one), str(one.cases)))
+
+    def _place(self, change: Change) -> tuple[int, ...]:
+        """The numbers of the rows that decide before and after."""
+        before = {row.id: row.number for _, row in self.old}
+        after = {row.id: row.number for _, row in self.new}
+        return (
+            *(before[one] for one in change.before_rules),
+            *(after[one] for one in change.after_rules),
+        )
 
     def _changed(self, bits: int) -> Hashable:
         """What follows before and after where these rows match, when it is not the same."""

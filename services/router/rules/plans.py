@@ -137,10 +137,13 @@ class Plan:
         return bits
 
     def tried(self, agencies: Collection[str]) -> int:
-        """The rows of lead that lead to one of these."""
+        """The rows of lead that lead to one of these, or pass through one."""
         bits = 0
         for bit, row in enumerate(self.tables["lead"]):
-            if isinstance(row.output, Lead) and row.output.agency in agencies:
+            if isinstance(row.output, Lead) and not {
+                row.output.agency,
+                *row.output.chain,
+            }.isdisjoint(agencies):
                 bits |= 1 << bit
         return bits
 
@@ -190,7 +193,8 @@ def _value_index(place: int, one: Input, conditions: tuple[Condition, ...]) -> I
     if one.type == "yes_no":
         mentioned = {True, False}
     found: dict[Value | None, int] = {
-        value: by_value.get(value, 0) | (other & ~without.get(value, 0)) for value in mentioned
+        value: by_value.get(value, 0) | (other & ~without.get(value, 0))
+        for value in sorted(mentioned, key=str)
     }
     found[None] = missing
     return Index(place, one, missing, found, other, named=frozenset(mentioned))

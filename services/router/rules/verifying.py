@@ -86,9 +86,10 @@ def verify(
     whole = len(proofs) == len(order)
     # A row of several services is told once.
     findings = {finding: None for proof in proofs.values() for finding in proof.findings}
+    if whole:
+        findings |= dict.fromkeys(_of_no_service(rules, proofs, check))
     found = [*findings, *examples]
     if whole:
-        found += [one for one in _of_no_service(rules, proofs, check) if one not in findings]
         found += _silent_rows(rules, proofs)
     elif steps > _TIMES * budget:
         found.append(_left_out(order[len(proofs) :]))
