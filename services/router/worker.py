@@ -60,8 +60,10 @@ class Releases:
             await consumer.seek_to_beginning(partition)
             while True:
                 for messages in (await consumer.getmany(timeout_ms=500)).values():
+                    # What a shadow tells goes with the live decisions: it must not hold them up.
+                    can_tell = topics.RULES_SHADOW in await consumer.topics()
                     for message in messages:
-                        await self.take(kafka.record_of(message))
+                        await self.take(kafka.record_of(message), can_tell=can_tell)
                 if self.any_live and not self._first.is_set():
                     end = (await consumer.end_offsets([partition]))[partition]
                     if await consumer.position(partition) >= end:
@@ -69,10 +71,19 @@ class Releases:
         finally:
             await consumer.stop()
 
-    async def take(self, record: Record) -> None:
-        """Take the release in `record`, or say why not. Never raises for what is in it."""
+    async def take(self, record: Record, *, can_tell: bool = True) -> None:
+        """Take the release in `record`, or say why not. Never raises for what is in it.
+
+        `can_tell`: the router may write what a release in shadow decides.
+        """
         try:
             release = decode_release(record)
+            if release.state == "shadow" and not can_tell:
+                raise PermanentError(
+                    "rules.no_shadow_topic",
+                    f"no topic {topics.RULES_SHADOW} that the router may write: run"
+                    " `casebus topics apply` and propose the release again",
+                )
             self.known = await self._with(release)
         except Exception as error:  # noqa: BLE001 - the boundary: no release may stop the city
             log.error(

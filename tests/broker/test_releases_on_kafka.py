@@ -24,7 +24,7 @@ def release(tables: Any, number: int, **changes: Any) -> Outgoing:
 async def test_a_router_begins_with_the_first_live_release_and_takes_the_next_as_they_come(
     ground: Ground,
 ) -> None:
-    await ground.topics(topics.RULES)
+    await ground.topics(topics.RULES, topics.RULES_SHADOW)
     releases = Releases(ground.settings())
 
     async def known() -> list[int]:

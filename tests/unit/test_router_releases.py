@@ -41,6 +41,13 @@ async def take(releases: Releases, tables: Any, **changes: Any) -> list[Any]:
     return list(logs)
 
 
+async def test_a_shadow_that_could_not_tell_is_refused_and_holds_nothing_up() -> None:
+    releases = await knowing(A)
+    out = encode("rules.releases", released(B, release=2, state="shadow"))
+    await releases.take(examples.record(out), can_tell=False)
+    assert [one.state for one in releases.known] == ["live"]
+
+
 async def knowing(*tables: Any) -> Releases:
     """A router that has taken these, one release each."""
     found = releases_of()
