@@ -23,8 +23,8 @@ async def release_own_rules(
 ) -> bool:
     """Release the tables in `folder`, if nothing was ever live; whether it did.
 
-    Without `first_only` also when they have changed since they were released from here; where
-    people released the first rules, theirs stay. Raises OwnRulesError, and TimeoutError while
+    Without `first_only` also when they have changed since they were released from here, as long
+    as no person released any. Raises OwnRulesError, and TimeoutError while
     somebody else changes a release.
     """
     names = Names(
@@ -46,8 +46,8 @@ async def release_own_rules(
         async with releases.alone(connection):
             known = await releases.all_releases(connection)
             live = [one for one in known if one.state == "live"]
-            last = next((one for one in live if one.proposed_by == _PROPOSER), None)
-            if live and (first_only or last is None or last.version == rules.version):
+            of_people = any(one.proposed_by != _PROPOSER for one in live)
+            if live and (first_only or of_people or live[0].version == rules.version):
                 return False
             said = names.to_json()
             proposal = releases.Proposal(rules.id, rules.version, rules.document, _PROPOSER, said)

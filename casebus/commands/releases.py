@@ -172,7 +172,7 @@ def shadow(number: Number, as_json: Json = False) -> None:
         return
     tables = ", ".join(f"{table} {count}" for table, count in trial.tables.items())
     print(f"release {number}, {found.ruleset} {found.version}, {found.state}")
-    print(f"decided beside the live rules: {trial.cases} cases; differing: {trial.differing}")
+    print(f"cases decided beside the live rules: {trial.cases}; differing: {trial.differing}")
     print(f"differing by table: {tables}")
     if not trial.moves:
         return

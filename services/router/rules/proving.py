@@ -121,14 +121,15 @@ class Prover:
     def _single(self, table: str, space: Space) -> None:
         """Tables where one row decides: gaps, overlaps, rows that never do, idle exceptions."""
         mine = self.plan.masks[table]
-        seen = top = overruling = 0
-        matched: dict[int, int] = {}
-        by_top = self._by(space, lambda bits: self.plan.top(bits, table))
-        for first, leaves in by_top.items():
-            matched[first] = together = reduce(or_, leaves)
-            seen |= together
-            top |= first
-            if together != first:
+        top = overruling = 0
+        by_top: dict[int, list[int]] = {}
+        for bits in self._possible(space):
+            first = self.plan.top(bits, table)
+            if first not in by_top:
+                by_top[first] = []
+                top |= first
+            by_top[first].append(bits)
+            if bits != first:
                 overruling |= first
         if 0 in space.leaves:
             self._gap(table, space)
@@ -136,16 +137,15 @@ class Prover:
             rows = ", ".join(row.id for row in self.plan.rows_in(tied))
             self._show("R102", table, tied, f"{rows} match all at once", space, by_top[tied])
         only_assumed = self._only_assumed(space)
-        for bit in bits_of(mine & ~top):
+        silent = bits_of(mine & ~top)
+        matched = {first: reduce(or_, leaves) for first, leaves in by_top.items()} if silent else {}
+        for bit in silent:
             row = self.plan.rows[bit]
-            winners = 0
-            for first, together in matched.items():
-                if together >> bit & 1:
-                    winners |= first
+            over = [first for first, together in matched.items() if together >> bit & 1]
             self.quiet[table, row.id] = Quiet(
                 row,
-                frozenset(other.id for other in self.plan.rows_in(winners)),
-                bool(seen >> bit & 1),
+                frozenset(other.id for other in self.plan.rows_in(reduce(or_, over, 0))),
+                bool(over),
                 bool(only_assumed >> bit & 1),
             )
         if self.rules.tables[table].policy == "UNIQUE":

@@ -70,11 +70,11 @@ def verify(
     check = RowCheck(rules, known, names)
     services = rules.services | names.services if names else rules.services
     examples = list(_examples(rules))
-    many, steps = len(examples), 0
+    limit, steps, many = _TIMES * budget, 0, len(examples)
     # In an order of their own, so that the same ones are left out each time.
     order = list(before) if before.keys() == services else sorted(services)
     for service in order:
-        if steps > _TIMES * budget or (most is not None and many >= most):
+        if steps > limit or (most is not None and many >= most):
             break
         plan = rules.plan(service)
         proof = before.get(service)
@@ -91,7 +91,7 @@ def verify(
     found = [*findings, *examples]
     if whole:
         found += _silent_rows(rules, proofs)
-    elif steps > _TIMES * budget:
+    elif steps > limit:
         found.append(_left_out(order[len(proofs) :]))
     found.sort(key=lambda finding: (finding.code, finding.table, finding.rows, finding.message))
     return Report(rules, names, tuple(found), len(proofs), proofs, whole)
