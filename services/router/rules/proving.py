@@ -136,10 +136,10 @@ class Prover:
         for tied in sorted(first for first in by_top if first & (first - 1))[:_MOST_TOLD]:
             rows = ", ".join(row.id for row in self.plan.rows_in(tied))
             self._show("R102", table, tied, f"{rows} match all at once", space, by_top[tied])
-        only_assumed = self._only_assumed(space)
-        silent = bits_of(mine & ~top)
-        matched = {first: reduce(or_, leaves) for first, leaves in by_top.items()} if silent else {}
-        for bit in silent:
+        if silent := mine & ~top:
+            only_assumed = self._only_assumed(space)
+            matched = {first: reduce(or_, leaves) for first, leaves in by_top.items()}
+        for bit in bits_of(silent):
             row = self.plan.rows[bit]
             over = [first for first, together in matched.items() if together >> bit & 1]
             self.quiet[table, row.id] = Quiet(
