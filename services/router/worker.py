@@ -139,13 +139,14 @@ class Releases:
                 "rules.broken", f"its tables are {rules.id} {rules.version}, and not what it says"
             )
         # In a thread, for the verifier may take its time and the streams go on.
-        report = await asyncio.to_thread(verify, rules, names)
+        report = await asyncio.to_thread(verify, rules, names, most=_MOST_TOLD)
         if report.findings:
             first = "; ".join(
                 f"{found.code} {found.message}" for found in report.findings[:_MOST_TOLD]
             )
             raise PermanentError(
-                report.findings[0].code, f"{len(report.findings)} findings: {first}"
+                report.findings[0].code,
+                f"{len(report.findings)} findings and perhaps more: {first}",
             )
         self._sound[rules.version, names] = rules
         return rules
