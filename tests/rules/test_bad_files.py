@@ -1,6 +1,9 @@
 """Files and folders that are no rule set, whatever saved them: each is told, and never a crash."""
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -158,17 +161,34 @@ def test_a_table_that_is_no_file_is_told(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_one_may_not_read_is_told(tmp_path: Path) -> None:
-    folder(tmp_path)
-    (tmp_path / "lead.csv").chmod(0)
-    (found,) = problems(tmp_path)
-    assert (found.code, found.message) == ("T001", "cannot be read: Permission denied")
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """As somebody who is not root, who may read everything."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
-    tmp_path.chmod(0)
-    (found,) = problems(tmp_path)
-    tmp_path.chmod(0o700)
-    assert (found.code, found.message) == ("T001", "cannot be read: Permission denied")
+
+def test_what_one_may_not_read_is_told() -> None:
+    # Not in tmp_path, whose parents are closed to everybody else.
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name)
+        folder(path)
+        path.chmod(0o755)
+        (path / "lead.csv").chmod(0)
+        with as_nobody():
+            (found,) = problems(path)
+        assert (found.code, found.message) == ("T001", "cannot be read: Permission denied")
+
+        path.chmod(0)
+        with as_nobody():
+            (found,) = problems(path)
+        path.chmod(0o700)
+        assert (found.code, found.message) == ("T001", "cannot be read: Permission denied")
 
 
 def test_a_file_that_is_too_large_is_not_even_read(tmp_path: Path) -> None:

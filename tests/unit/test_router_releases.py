@@ -107,9 +107,9 @@ async def test_the_same_content_is_built_and_verified_once(
 ) -> None:
     verified: list[str] = []
 
-    def counting(rules: Any, names: Any) -> Any:
+    def counting(rules: Any, names: Any, **options: Any) -> Any:
         verified.append(rules.version)
-        return verify(rules, names)
+        return verify(rules, names, **options)
 
     monkeypatch.setattr(worker, "verify", counting)
     releases = await knowing(A, B, A, A)
@@ -123,9 +123,9 @@ async def test_a_release_is_verified_beside_the_streams_and_not_among_them(
 ) -> None:
     threads: list[threading.Thread] = []
 
-    def watching(rules: Any, names: Any) -> Any:
+    def watching(rules: Any, names: Any, **options: Any) -> Any:
         threads.append(threading.current_thread())
-        return verify(rules, names)
+        return verify(rules, names, **options)
 
     monkeypatch.setattr(worker, "verify", watching)
     await knowing(A)
