@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from fastapi import FastAPI, Query
+from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import AfterValidator
 
 from catalogue import Catalogue
 from services.console import shadow, store
@@ -24,7 +25,14 @@ _MOST = 100
 # Below these a lag is the ordinary movement of things, and nobody is bothered with it.
 _WARN_RECORDS = 10
 _WARN_SECONDS = 30.0
-Lang = Annotated[str, Query(pattern="^(zh-TW|en)$")]
+
+
+def _language(wanted: str) -> str:
+    """One that there are pages in: what else a browser asks for gets the city's own."""
+    return wanted if wanted in TEXTS else "en" if wanted.startswith("en") else "zh-TW"
+
+
+Lang = Annotated[str, AfterValidator(_language)]
 
 
 def add_routes(app: FastAPI, settings: ConsoleSettings, catalogue: Catalogue, pool: Pool) -> None:
