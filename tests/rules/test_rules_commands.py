@@ -222,10 +222,11 @@ def test_a_fact_of_an_unknown_name_is_told_with_what_was_probably_meant(
 
 
 def test_an_agency_that_nobody_knows_is_told(case: Callable[[str], str]) -> None:
-    result = run("explain", FOLDER, case(json.dumps(CASE)), "--why-not", "nobody")
+    for option in ("--why-not", "--tried"):
+        result = run("explain", FOLDER, case(json.dumps(CASE)), option, "dosw")
 
-    assert result.exit_code == 0
-    assert "there is no such agency in the catalogue" in result.stdout
+        assert result.exit_code == 2
+        assert "there is no agency 'dosw': did you mean 'DOSW'?" in result.stderr
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp950", "utf-8:strict"])
@@ -240,7 +241,7 @@ def test_a_terminal_that_is_not_utf_8_is_no_reason_for_a_traceback(
     for arguments, status in (
         (("decide", FOLDER, facts), 0),
         (("decide", FOLDER, facts, "--json"), 0),
-        (("explain", FOLDER, facts, "--why-not", odd), 0),
+        (("explain", FOLDER, facts, "--why-not", odd), 2),
         (("check", bad), 2),
         (("check", bad, "--json"), 2),
     ):
