@@ -7,16 +7,16 @@ from typing import NoReturn
 
 from casebus.running import end
 from catalogue import CatalogueError, load_catalogue
+from deploy.own_rules import city_names
 from services.router.rules import Names, RuleSet, TableError, load
 
 
 def names() -> Names:
     """What the city's catalogue knows. Ends the command when that cannot be read."""
     try:
-        found = load_catalogue()
+        return city_names(load_catalogue())
     except CatalogueError as error:
         end(f"the catalogue cannot be read:\n{error}")
-    return Names(frozenset(found.services), frozenset(found.agencies), frozenset(found.districts))
 
 
 def read(folder: Path, known: Names, as_json: bool) -> RuleSet:

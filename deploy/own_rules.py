@@ -18,6 +18,15 @@ class OwnRulesError(Exception):
     """The tables cannot be read, or are not sound; the message says where."""
 
 
+def city_names(catalogue: Catalogue) -> Names:
+    """What the catalogue knows, for rules to be proved against."""
+    return Names(
+        frozenset(catalogue.services),
+        frozenset(catalogue.agencies),
+        frozenset(catalogue.districts),
+    )
+
+
 async def release_own_rules(
     console_uri: str, catalogue: Catalogue, folder: Path = RULES, *, first_only: bool = False
 ) -> bool:
@@ -27,11 +36,7 @@ async def release_own_rules(
     as no person released any. Raises OwnRulesError, and TimeoutError while
     somebody else changes a release.
     """
-    names = Names(
-        frozenset(catalogue.services),
-        frozenset(catalogue.agencies),
-        frozenset(catalogue.districts),
-    )
+    names = city_names(catalogue)
     try:
         rules = load(folder, names)
     except TableError as error:

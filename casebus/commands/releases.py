@@ -53,17 +53,7 @@ def release(
         rules = load(folder, names())
     except TableError as error:
         end(f"the tables in {folder} cannot be read:\n{error}")
-    proposal = way.Proposal(
-        ruleset=rules.id,
-        version=rules.version,
-        document=rules.document,
-        by=by,
-        names=_verified(rules),
-        effective_from=effective_from.date() if effective_from else None,
-        shadow=shadow,
-        note=note,
-    )
-    _say_proposed(*_do(lambda connection: way.propose(connection, proposal, _today())))
+    _propose(rules, by, effective_from, shadow=shadow, note=note)
 
 
 def seed(
@@ -83,10 +73,14 @@ def seed(
 
 def rollback(number: Number, by: By, effective_from: Day = None) -> None:
     """Propose again what release NUMBER held; another person approves, as of any release."""
-
     earlier, rules = _kept(number)
     if earlier.state != "live":
         _refuse(f"release {number} was never live; there is nothing to go back to")
+    _propose(rules, by, effective_from, rollback_of=number)
+
+
+def _propose(rules: RuleSet, by: str, effective_from: datetime | None, **more: Any) -> None:
+    """Keep the rules as a proposal, once they are proved; `more` as in Proposal."""
     proposal = way.Proposal(
         ruleset=rules.id,
         version=rules.version,
@@ -94,7 +88,7 @@ def rollback(number: Number, by: By, effective_from: Day = None) -> None:
         by=by,
         names=_verified(rules),
         effective_from=effective_from.date() if effective_from else None,
-        rollback_of=number,
+        **more,
     )
     _say_proposed(*_do(lambda connection: way.propose(connection, proposal, _today())))
 

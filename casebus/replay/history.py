@@ -23,7 +23,7 @@ _MARGIN = timedelta(hours=1)
 _PATIENCE_S = 60.0
 
 
-class Names(NamedTuple):
+class TopicNames(NamedTuple):
     """The topics of a city."""
 
     applications: str = topics.APPLICATIONS
@@ -39,10 +39,10 @@ class History:
     """The past of a city, as its operator may read it; committed records only."""
 
     def __init__(
-        self, settings: Settings, names: Names | None = None, most_records: int = 1000
+        self, settings: Settings, names: TopicNames | None = None, most_records: int = 1000
     ) -> None:
         self._settings = settings
-        self._names = names or Names()
+        self._names = names or TopicNames()
         self._most_records = most_records
         self._consumer: AIOKafkaConsumer = kafka.consumer(settings)
 

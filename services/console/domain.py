@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
+from shared.contract.releases import in_force as decides_on
+
 State = Literal["proposed", "shadow", "live", "withdrawn"]
 OPEN: tuple[State, ...] = ("proposed", "shadow")
 _LONGEST_NAME = 80
@@ -68,15 +70,9 @@ class Trial:
 
 
 def in_force(releases: Collection[Release], day: date) -> Release | None:
-    """The release that decides the cases received on `day`, as the routers find it.
-
-    The latest day of those that have begun, and of one day the one that was approved last; when
-    none has begun those of the first day. None when none is live.
-    """
+    """The release that decides the cases received on `day`, as the routers find it."""
     live = [release for release in releases if release.state == "live"]
-    first = min((release.effective_from for release in live), default=day)
-    begun = [release for release in live if release.effective_from <= max(day, first)]
-    return max(begun, key=_turn, default=None)
+    return decides_on(live, day, _turn)
 
 
 def _turn(release: Release) -> tuple[date, datetime, int]:

@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 from services.router.rules import FactError, RuleSet
 from shared.contract.events import Decision, Facts, JointReview, LimitUnit
+from shared.contract.releases import in_force as decides_on
 from shared.contract.topics import CONTROL_UNIT, TRIAGE
 
 Outcome = Literal["manual", "next_step", "triage", "control_unit"]
@@ -44,15 +45,12 @@ class Route:
 
 
 def in_force(releases: Collection[Release], received: date) -> Release:
-    """The live release for a case received that day: the latest in force, else the first day's.
-
-    Of two that are in force from the same day, the one that was released last. Raises ValueError
-    when none is live.
-    """
+    """The live release for a case received that day. Raises ValueError when none is live."""
     live = [release for release in releases if release.state == "live"]
-    # Before there were any rules those of the first day decide.
-    day = max(received, min(release.effective_from for release in live))
-    return max((release for release in live if release.effective_from <= day), key=_turn)
+    found = decides_on(live, received, _turn)
+    if found is None:
+        raise ValueError("no release is live")
+    return found
 
 
 def _turn(release: Release) -> tuple[date, datetime, int]:

@@ -11,7 +11,7 @@ import sys
 from datetime import date
 from pathlib import Path
 
-from casebus.replay.history import History, Names
+from casebus.replay.history import History, TopicNames
 from casebus.replay.journal import Journal
 from casebus.replay.totals import Totals
 from casebus.replay.way import Way
@@ -21,7 +21,7 @@ from shared.runtime.settings import Settings, load
 from tests.histories import AFTER, ROUTERS
 
 
-async def replay(names: Names, table: Path, ends_at: int, ending: int) -> Totals:
+async def replay(names: TopicNames, table: Path, ends_at: int, ending: int) -> Totals:
     batches = 0
 
     def told(way: Way, totals: Totals) -> None:
@@ -41,7 +41,7 @@ async def replay(names: Names, table: Path, ends_at: int, ending: int) -> Totals
 
 if __name__ == "__main__":
     applications, cases, rules, csv, batch, name = sys.argv[1:]
-    names = Names(applications, cases, rules)
+    names = TopicNames(applications, cases, rules)
     try:
         totals = asyncio.run(replay(names, Path(csv), int(batch), signal.Signals[name]))
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ import pytest
 from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 
-from casebus.replay.history import History, Names, ShapeError
+from casebus.replay.history import History, ShapeError, TopicNames
 from casebus.replay.way import Stretch
 from shared.contract import topics
 from shared.contract.wire import Outgoing, encode
@@ -24,9 +24,11 @@ from tests.histories import Past, made_up, submitted
 PARTITIONS = 2
 
 
-async def written(ground: Ground, past: Past) -> Names:
+async def written(ground: Ground, past: Past) -> TopicNames:
     """This past on topics of its own; of every third transaction the first try is aborted."""
-    names = Names(*[await ground.topic(what, PARTITIONS) for what in ("applications", "cases")])
+    names = TopicNames(
+        *[await ground.topic(what, PARTITIONS) for what in ("applications", "cases")]
+    )
     names = names._replace(rules=await ground.topic("rules"))
     for partition in range(PARTITIONS):
         await put(ground, names.applications, past.applications[partition], partition)
@@ -67,7 +69,7 @@ async def put(
 
 
 def replayed(
-    ground: Ground, names: Names, table: Path, ends_at: int = 0, ending: str = "SIGKILL"
+    ground: Ground, names: TopicNames, table: Path, ends_at: int = 0, ending: str = "SIGKILL"
 ) -> "subprocess.CompletedProcess[str]":
     settings = ground.settings()
     environment = {
@@ -123,7 +125,7 @@ async def test_after_kill_9_and_ctrl_c_a_replay_comes_to_what_it_would_have_come
 async def test_a_history_holds_what_is_committed_from_a_day_on_up_to_the_beginning(
     ground: Ground,
 ) -> None:
-    names = Names(*[await ground.topic(what) for what in ("applications", "cases", "rules")])
+    names = TopicNames(*[await ground.topic(what) for what in ("applications", "cases", "rules")])
     midnight = datetime(2026, 11, 23, 16, tzinfo=UTC)  # in Taipei
     for hours in (-24, -2, -0.5, 0, 30):
         at = int((midnight + timedelta(hours=hours)).timestamp() * 1000)
@@ -150,7 +152,7 @@ async def test_a_history_holds_what_is_committed_from_a_day_on_up_to_the_beginni
 
 
 async def test_topics_of_different_widths_cannot_be_replayed(ground: Ground) -> None:
-    names = Names(
+    names = TopicNames(
         await ground.topic("applications", 2), await ground.topic("cases"), await ground.topic("r")
     )
     async with History(ground.settings(), names) as history:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Literal
 
 from services.router.rules.errors import shown, unseen
-from services.router.rules.hints import date_hint, folded, number_hint
+from services.router.rules.hints import INTEGER, date_hint, folded, number_hint
 
 Type = Literal["text", "integer", "yes_no", "date"]
 Value = str | bool | int
@@ -20,7 +20,6 @@ Value = str | bool | int
 Interval = tuple[int | None, int | None]
 FIRST_DAY, LAST_DAY = 1, date.max.toordinal()
 
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,14})")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NOT = re.compile(r"not\s*\((.*)\)", re.DOTALL)
 _RANGE = re.compile(r"([\[(]?)(.*?)\.\.(.*?)([\])]?)", re.DOTALL)
@@ -235,7 +234,7 @@ def read_number(text: str, kind: Type) -> int:
             except ValueError:
                 raise ConditionError(f"{shown(text)}: there is no such day") from None
         raise ConditionError(f"{shown(text)} is no date YYYY-MM-DD{date_hint(text)}")
-    if _INTEGER.fullmatch(text) and text != "-0":
+    if INTEGER.fullmatch(text) and text != "-0":
         return int(text)
     raise ConditionError(f"{shown(text)} is no whole number{number_hint(text)}")
 

@@ -9,7 +9,7 @@ from services.router.rules.errors import Problem, TableError
 from services.router.rules.inputs import Fact, Input
 from services.router.rules.plans import DECIDING, Index, Plan, bits_of, index_of
 from services.router.rules.rows import Row, meaning
-from services.router.rules.ruleset import Names, RuleSet
+from services.router.rules.ruleset import Names, RuleSet, known_values
 from services.router.rules.space import Box, Space, TooIntertwinedError
 
 BUDGET = 1_000_000
@@ -80,13 +80,7 @@ def difference(
         if inputs[one.name].type != one.type:
             detail = f"input {one.name}: {one.type} there, {inputs[one.name].type} here"
             raise TableError([Problem("T004", "ruleset.yaml", None, None, "", detail)])
-    known = {**before.known, **after.known}
-    if names is not None:
-        known |= {
-            one.name: named
-            for one in inputs.values()
-            if one.names and (named := names.of(one.names))
-        }
+    known = {**before.known, **after.known, **known_values(inputs.values(), names)}
     if before.inputs != after.inputs:
         before, after = _aligned(before, inputs), _aligned(after, inputs)
     services = before.services | after.services | (names.services if names else frozenset())

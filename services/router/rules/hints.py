@@ -9,7 +9,7 @@ from services.router.rules.errors import unseen
 _DASHES = dict.fromkeys("‐‑‒–—―−", "-")
 _SIGNS = str.maketrans({**_DASHES, "、": ";", "≥": ">=", "≤": "<=", "~": "..", "～": ".."})
 _DATE = re.compile(r"([0-9]{2,4})[-/.年]\s*([0-9]{1,2})[-/.月]\s*([0-9]{1,2})日?")
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,14})")
+INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,14})")
 
 
 def folded(text: str) -> str:
@@ -29,7 +29,7 @@ def date_hint(text: str) -> str:
 
 def number_hint(text: str) -> str:
     plain = text.replace(",", "").replace("_", "").replace(" ", "")
-    if plain != text and _INTEGER.fullmatch(plain):
+    if plain != text and INTEGER.fullmatch(plain):
         return f"; write {plain}"
     if re.fullmatch(r"-?[0-9]+\.0*", text):
         return f"; write {text.partition('.')[0]}"

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from bisect import bisect_left
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +47,15 @@ class Names:
         return getattr(self, kind)  # type: ignore[no-any-return]
 
 
+def known_values(inputs: Iterable[Input], names: Names | None) -> dict[str, frozenset[str]]:
+    """By input all values that it can have, of those for which they are known."""
+    return {
+        one.name: values
+        for one in inputs
+        if (values := one.values or (names.of(one.names) if names and one.names else None))
+    }
+
+
 class RuleSet:
     """One version of a city's rules. It does not change; `edited` gives another one.
 
@@ -72,11 +81,7 @@ class RuleSet:
         self.names = names
         self.examples = examples
         self.example_columns = example_columns
-        self.known = {
-            one.name: values
-            for one in inputs
-            if (values := one.values or (names.of(one.names) if names and one.names else None))
-        }
+        self.known = known_values(inputs, names)
         self.plans: Mapping[str, Plan] = (
             plans if plans is not None else _plans(inputs, tables, self.services)
         )
@@ -121,7 +126,10 @@ class RuleSet:
 
     @cached_property
     def _unnamed(self) -> Plan:
-        return _plan(self.inputs, self.tables, None, {})
+        rows: dict[str, list[Row]] = {name: [] for name in TABLES}
+        for table, row in self.for_any_service:
+            rows[table].append(row)
+        return Plan(self.inputs, rows, {})
 
     def decide(self, facts: Facts, without: Collection[str] = ()) -> Decision:
         """The decision for a case: its facts by the names of inputs, with `service` among them.
@@ -212,21 +220,6 @@ def _plans(
                 rows[name] = sorted(rows[name] + mine, key=lambda row: row.number)
     shared: dict[Any, Any] = {}
     return {service: Plan(inputs, rows, shared) for service, rows in by_service.items()}
-
-
-def _plan(
-    inputs: tuple[Input, ...],
-    tables: Mapping[str, Table],
-    service: str | None,
-    shared: dict[Any, Any],
-) -> Plan:
-    """The plan of one service; of None: of any that no row names."""
-
-    def applies(row: Row) -> bool:
-        return row.service.negated if service is None else row.service.holds_value(service)
-
-    rows = {name: [row for row in tables[name].rows if applies(row)] for name in TABLES}
-    return Plan(inputs, rows, shared)
 
 
 def load(folder: Path, names: Names | None = None) -> RuleSet:

@@ -292,33 +292,30 @@ class Space:
             )
         return found[::-1]
 
+    def _sides(self, box: Box) -> list[tuple[Axis, frozenset[Piece]]]:
+        """The inputs that matter for a box with their pieces, in the order of the inputs."""
+        pairs = sorted(zip(self.axes, box, strict=True), key=lambda pair: pair[0].index.place)
+        return [(one, pieces) for one, pieces in pairs if pieces is not None]
+
     def facts(self, box: Box) -> dict[str, Fact]:
         """A case of the box, in the order of the inputs; those that do not matter are left out."""
-        pairs = sorted(zip(self.axes, box, strict=True), key=lambda pair: pair[0].index.place)
-        return {
-            one.input.name: one.fact(_first(pieces)) for one, pieces in pairs if pieces is not None
-        }
+        return {one.input.name: one.fact(_first(pieces)) for one, pieces in self._sides(box)}
 
     def described(self, box: Box) -> str:
         """The box in words; the first of its cells where it takes several."""
-        pairs = sorted(zip(self.axes, box, strict=True), key=lambda pair: pair[0].index.place)
-        return described(
-            {one.input.name: one.conditions(said)[0] for one, said in pairs if said is not None}
-        )
+        said = [f"{one.input.name} is {one.conditions(side)[0]}" for one, side in self._sides(box)]
+        return " and ".join(said) or "always"
 
     def cells_in(self, box: Box) -> int:
         """How many `cells` has, which may be too many to write down."""
-        pairs = zip(self.axes, box, strict=True)
-        return prod(len(one.conditions(said)) for one, said in pairs if said is not None)
+        return prod(len(one.conditions(pieces)) for one, pieces in self._sides(box))
 
     def cells(self, box: Box) -> list[dict[str, str]]:
         """The box in the notation of the tables; several where one cell cannot say it."""
         found: list[dict[str, str]] = [{}]
-        pairs = sorted(zip(self.axes, box, strict=True), key=lambda pair: pair[0].index.place)
-        for one, pieces in pairs:
-            if pieces is not None:
-                cells = [cell for cell in one.conditions(pieces) if cell != "-"]
-                found = [{**cell, one.input.name: said} for cell in found for said in cells]
+        for one, pieces in self._sides(box):
+            cells = [cell for cell in one.conditions(pieces) if cell != "-"]
+            found = [{**cell, one.input.name: said} for cell in found for said in cells]
         return found
 
 
@@ -334,8 +331,3 @@ def _first(pieces: frozenset[Piece]) -> Piece:
         return (order[kind], False, what if what is not None else "")
 
     return min(pieces, key=rank)
-
-
-def described(cells: Mapping[str, str]) -> str:
-    """A box in words."""
-    return " and ".join(f"{name} is {cell}" for name, cell in cells.items()) or "always"

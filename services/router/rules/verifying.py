@@ -9,7 +9,7 @@ from services.router.rules.findings import Finding
 from services.router.rules.names import RowCheck
 from services.router.rules.proving import Key, Proof, Prover, Quiet
 from services.router.rules.rows import Row
-from services.router.rules.ruleset import TRIAGE, Names, RuleSet
+from services.router.rules.ruleset import TRIAGE, Names, RuleSet, known_values
 
 BUDGET = 1_000_000
 # So many times the budget of one question for all services together.
@@ -58,11 +58,7 @@ def verify(
     the finding is R401. No further service is proved once `most` findings are there.
     """
     names = names or rules.names
-    known = dict(rules.known)
-    if names is not None:
-        known |= {
-            one.name: named for one in rules.inputs if one.names and (named := names.of(one.names))
-        }
+    known = known_values(rules.inputs, names)
     proofs: dict[str, Proof] = {}
     before: Mapping[str, Proof] = {}
     if earlier is not None and earlier.names == names and earlier.rules.inputs == rules.inputs:
