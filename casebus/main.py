@@ -12,7 +12,7 @@ import typer
 from aiokafka.errors import KafkaError
 from asyncpg import PostgresError
 
-from casebus.commands import agency, audit, cases, lag, local, rules, traffic
+from casebus.commands import agency, audit, cases, dead, lag, local, recover, rules, traffic
 from deploy.compose_env import compose_env
 
 app = typer.Typer(
@@ -60,6 +60,7 @@ def _fail(message: str) -> None:
 app.add_typer(local.topics_app, name="topics")
 app.add_typer(agency.app, name="agency")
 app.add_typer(rules.app, name="rules")
+app.add_typer(dead.app, name="dead")
 for command in (
     local.up,
     local.down,
@@ -69,6 +70,7 @@ for command in (
     cases.trace,
     lag.lag,
     audit.audit,
+    recover.recover,
 ):
     app.command()(command)
 app.command("clerk-token")(agency.clerk_token)

@@ -15,7 +15,7 @@ from deploy.access import agency_password, agency_user
 from deploy.local.postgres import Server
 from deploy.local.state import Running, Secrets, data_folder, read_running
 from shared.runtime.migrations import OPERATOR
-from shared.runtime.settings import Settings, load
+from shared.runtime.settings import Settings, StoreSettings, load
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,19 @@ def console_postgres() -> str:
         return os.environ["CASEBUS_CONSOLE_POSTGRES"]
     found, secrets = _local()
     return _database(found, secrets).uri("console", secrets.postgres["console"])
+
+
+def service_settings(service: str) -> Settings:
+    """What a service itself signs in with: StoreSettings, the router's without a database."""
+    kind = Settings if service == "router" else StoreSettings
+    if "CASEBUS_KAFKA" in os.environ:
+        return load(kind)
+    found, secrets = _local()
+    settings = _kafka(found, service, secrets.kafka[service])
+    if service == "router":
+        return settings
+    uri = _database(found, secrets).uri(service, secrets.postgres[service])
+    return StoreSettings(**settings.model_dump(), postgres=SecretStr(uri))
 
 
 def _local() -> tuple[Running, Secrets]:

@@ -49,10 +49,16 @@ def grants(catalogue: Catalogue) -> Iterator[Grant]:
     yield from _reads("intake", "intake-projection", topics.CASES, topics.NOTICES)
     yield from _relays("intake", topics.APPLICATIONS, dead_of[topics.CASES], notices_dead)
 
-    yield from _reads("router", "router", *dead_of)
-    yield Grant("router", "READ", "TOPIC", topics.RULES)
+    # `casebus recover router` looks at what the agencies have.
+    yield from _reads("router", "router", *dead_of, topics.ROUTER_REPLAYS, topics.RULES, *cases)
     yield from _writes(
-        "router", "router-*", topics.CASES, *cases, topics.RULES_SHADOW, *dead_of.values()
+        "router",
+        "router-*",
+        topics.CASES,
+        *cases,
+        topics.RULES_SHADOW,
+        *dead_of.values(),
+        topics.dead(topics.ROUTER_REPLAYS),
     )
 
     yield from _reads("backoffice", "backoffice-inbox", topics.APPLICATIONS, *cases, *updates)
@@ -70,7 +76,14 @@ def grants(catalogue: Catalogue) -> Iterator[Grant]:
 
     yield from _reads("console", "console-counts", *dead_of, topics.NOTICES)
     yield from _reads("console", "console-shadow", topics.RULES_SHADOW)
-    yield from _relays("console", topics.RULES, *dead_of.values(), notices_dead, shadow_dead)
+    yield from _relays(
+        "console",
+        topics.RULES,
+        topics.ROUTER_REPLAYS,
+        *dead_of.values(),
+        notices_dead,
+        shadow_dead,
+    )
     # Lag is measured on every topic, and the time of the oldest record is in the record.
     for watcher in ("console", OPERATOR):
         yield Grant(watcher, "READ", "TOPIC", "*")
@@ -97,7 +110,8 @@ def _writes(user: str, transactional_id: str, *names: str) -> Iterator[Grant]:
 def _relays(service: str, *names: str) -> Iterator[Grant]:
     group = f"relay-{service}"
     yield from _writes(service, group, *names)
-    yield from _reads(service, group, topics.POSITIONS)
+    # `casebus recover` compares the outbox with what is there.
+    yield from _reads(service, group, topics.POSITIONS, *names)
 
 
 def passwords_needed(agencies: Sequence[str], agencies_secret: str) -> dict[str, str]:

@@ -18,7 +18,8 @@ from shared.contract.events import (
 from shared.contract.wire import Record
 from shared.runtime.postgres import Connection, Pool
 from shared.runtime.settings import Settings
-from shared.runtime.stream import Sink, consume
+from shared.runtime.sink import Sink
+from shared.runtime.stream import consume
 
 GROUP = "backoffice-inbox"
 

@@ -1,7 +1,8 @@
 """Lag, as it is: end offsets minus committed, polled by us and not told by the consumer.
 
 Seconds of lag are the age of the oldest record that is not yet handled. A partition whose rest
-is transaction markers only has no lag: nobody waits behind a marker.
+is transaction markers only has no lag: nobody waits behind a marker. An age that cannot be read
+in time is not known, and never 0.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from shared.runtime import kafka
 from shared.runtime.postgres import Connection
@@ -26,11 +28,25 @@ GROUPS = (
     "console-shadow",
 )
 OUTBOXES = ("intake", "backoffice", "notifier", "console")
+# What is not read by then is said as not known: one measurement must not hold up the next.
+_READ_S = 4.0
+# But for what the relay passes over: a row that Kafka refused, and those of its case behind it.
+_ROWS = """
+    SELECT count(*) AS rows, extract(epoch FROM now() - min(created_at))::float AS s,
+        (SELECT count(*) FROM {schema}.outbox WHERE refused IS NOT NULL) AS refused
+    FROM {schema}.outbox o
+    WHERE (o.xid, o.seq) > ($1::text::xid8, $2) AND o.refused IS NULL AND NOT EXISTS (
+        SELECT FROM {schema}.outbox r
+        WHERE r.key = o.key AND r.refused IS NOT NULL AND r.topic NOT LIKE '%.dead'
+        AND (r.xid, r.seq) < (o.xid, o.seq))
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """One partition for one group. `committed` is None when the group never committed here."""
+    """One partition for one group. `committed` is None when the group never committed here,
+    `seconds` when records wait and their age is not known, `members` when Kafka does not say how
+    many the group has."""
 
     group: str
     topic: str
@@ -38,12 +54,18 @@ class Lag:
     committed: int | None
     end: int
     records: int
-    seconds: float
+    seconds: float | None
+    members: int | None = None
+    beginning: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RelayLag:
-    """One outbox: rows that are not in Kafka yet, and the age of the oldest."""
+    """One outbox: rows that are not in Kafka yet, and the age of the oldest.
+
+    `refused` rows are not among them, nor those that wait behind a refused one of their case: the
+    relay passes over them.
+    """
 
     outbox: str
     position: str
@@ -60,8 +82,10 @@ async def group_lags(settings: Settings, topics_of: Mapping[str, Sequence[str]])
     await consumer.start()
     try:
         committed = {group: await admin.list_consumer_group_offsets(group) for group in topics_of}
+        members = await _members(admin, list(topics_of))
         names = sorted({name for names in topics_of.values() for name in names})
         partitions = await kafka.partitions_of(consumer, names)
+        beginnings = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
         found: list[tuple[str, TopicPartition, int | None, int]] = []
         for group, group_topics in topics_of.items():
@@ -69,33 +93,62 @@ async def group_lags(settings: Settings, topics_of: Mapping[str, Sequence[str]])
                 if partition.topic in group_topics:
                     known = committed[group].get(partition)
                     at = known.offset if known and known.offset >= 0 else None
-                    found.append((group, partition, at, ends[partition]))
-        behind = {(p, at or 0) for _, p, at, end in found if (at or 0) < end}
+                    found.append((group, partition, at, max(at or 0, beginnings[partition])))
+        behind = {(p, next_) for _, p, _, next_ in found if next_ < ends[p]}
         oldest = await _timestamps(consumer, behind)
     finally:
         await consumer.stop()
         await admin.close()
     now_ms = time.time() * 1000
     lags = []
-    for group, partition, at, end in found:
-        since_ms = oldest.get((partition, at or 0))
-        records = end - (at or 0) if since_ms is not None else 0
-        seconds = max(0.0, (now_ms - since_ms) / 1000) if since_ms is not None else 0.0
+    for group, p, at, next_ in found:
+        records, seconds = _waiting((p, next_), ends[p], oldest, now_ms)
         lags.append(
-            Lag(group, partition.topic, partition.partition, at, end, records, round(seconds, 1))
+            Lag(
+                *(group, p.topic, p.partition, at, ends[p], records, seconds),
+                members=members.get(group),
+                beginning=beginnings[p],
+            )
         )
     return lags
 
 
+def _waiting(
+    place: tuple[TopicPartition, int],
+    end: int,
+    oldest: Mapping[tuple[TopicPartition, int], float | None],
+    now_ms: float,
+) -> tuple[int, float | None]:
+    """Records from `place` on, and the age of the oldest in seconds; None when it is not known."""
+    if place[1] >= end:
+        return 0, 0.0
+    since_ms = oldest.get(place)
+    if since_ms is not None:
+        return end - place[1], round(max(0.0, (now_ms - since_ms) / 1000), 1)
+    return (0, 0.0) if place in oldest else (end - place[1], None)
+
+
+async def _members(admin: AIOKafkaAdminClient, groups: list[str]) -> dict[str, int]:
+    """How many members each group has; 0 of a group that there is none of."""
+    found = {}
+    for answer in await admin.describe_consumer_groups(groups):
+        for group in answer.to_object()["groups"]:
+            if not group["error_code"]:
+                found[group["group"]] = len(group["members"])
+    return found
+
+
 async def _timestamps(
     consumer: AIOKafkaConsumer, wanted: set[tuple[TopicPartition, int]]
-) -> dict[tuple[TopicPartition, int], float]:
-    """The broker's time of the first record at or after each offset; absent when there is none."""
-    found: dict[tuple[TopicPartition, int], float] = {}
+) -> dict[tuple[TopicPartition, int], float | None]:
+    """The broker's time of the first record at or after each offset, in ms. None where there are
+    only markers; absent when it could not be read in time."""
+    found: dict[tuple[TopicPartition, int], float | None] = {}
     rounds: dict[TopicPartition, list[int]] = {}
     for partition, offset in wanted:
         rounds.setdefault(partition, []).append(offset)
-    while rounds:
+    deadline = time.monotonic() + _READ_S
+    while rounds and time.monotonic() < deadline:
         # One offset of each partition at a time: a consumer has one position in each.
         now = {partition: offsets.pop() for partition, offsets in rounds.items()}
         rounds = {partition: offsets for partition, offsets in rounds.items() if offsets}
@@ -103,7 +156,6 @@ async def _timestamps(
         for partition, offset in now.items():
             consumer.seek(partition, offset)
         waiting = dict(now)
-        deadline = time.monotonic() + 2
         while waiting and time.monotonic() < deadline:
             got = await consumer.getmany(*waiting, timeout_ms=100)
             for partition, messages in got.items():
@@ -112,7 +164,7 @@ async def _timestamps(
             ends = await consumer.end_offsets(list(waiting)) if waiting else {}
             for partition in list(waiting):
                 if await consumer.position(partition) >= ends[partition]:
-                    waiting.pop(partition)
+                    found[partition, waiting.pop(partition)] = None
     return found
 
 
@@ -121,13 +173,7 @@ async def relay_lags(settings: Settings, connection: Connection) -> list[RelayLa
     found = []
     for name, position in zip(OUTBOXES, positions, strict=True):
         at = position or Position(0, 0)
-        row: Any = await connection.fetchrow(
-            "SELECT count(*) AS rows, extract(epoch FROM now() - min(created_at))::float AS s,"
-            f" (SELECT count(*) FROM {name}.outbox WHERE refused IS NOT NULL) AS refused"
-            f" FROM {name}.outbox WHERE (xid, seq) > ($1::text::xid8, $2)",
-            str(at.xid),
-            at.seq,
-        )
+        row: Any = await connection.fetchrow(_ROWS.format(schema=name), str(at.xid), at.seq)
         seconds = round(max(0.0, row["s"] or 0.0), 1)
         found.append(RelayLag(name, str(at), row["rows"], seconds, row["refused"]))
     return found

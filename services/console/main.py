@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from catalogue import load_catalogue
-from services.console import http, worker
+from services.console import http, letters, worker
 from services.console.releases import SCHEMA
 from services.console.settings import ConsoleSettings
 from shared.runtime.outbox import Bell
@@ -33,6 +33,7 @@ async def run(only: tuple[str, ...] = PARTS) -> None:
         "bell": bell.run,
     }
     if "worker" in only:
+        parts["letters"] = lambda: letters.run(settings, pool, bell.ring)
         parts["sampler"] = worker.Sampler(settings, pool, catalogue).run
         parts["counts"] = lambda: worker.count(settings, pool, bell.ring)
         parts["shadow"] = lambda: worker.count_shadow(settings, pool, bell.ring)

@@ -4,21 +4,25 @@ releases in shadow decided."""
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 from aiokafka.errors import KafkaError
 
 from catalogue import Catalogue
-from services.console import shadow, store
-from services.console.lag import group_lags, relay_lags
+from services.console import history, shadow, store, stuck
+from services.console.lag import GROUPS, group_lags, relay_lags
 from services.console.releases import TABLES
 from services.console.settings import ConsoleSettings
+from services.console.states import STATES
+from services.console.tally import Tally
 from shared.contract import topics
 from shared.contract.events import CASE_EVENTS, DecisionShadowed, Event
 from shared.contract.wire import Record
 from shared.runtime import metrics
 from shared.runtime.postgres import TRANSIENT, Connection, Pool
-from shared.runtime.stream import Sink, consume
+from shared.runtime.sink import Sink
+from shared.runtime.stream import consume
 
 log = structlog.get_logger()
 GROUP = "console-counts"
@@ -36,7 +40,7 @@ def topics_of(catalogue: Catalogue) -> Mapping[str, Sequence[str]]:
     ]
     return {
         "intake-projection": (topics.CASES, topics.NOTICES),
-        "router": (topics.APPLICATIONS, topics.CASES),
+        "router": (topics.APPLICATIONS, topics.CASES, topics.ROUTER_REPLAYS),
         "backoffice-inbox": (topics.APPLICATIONS, *agencies, *updates),
         "notifier-ledger": (topics.APPLICATIONS, topics.CASES),
         GROUP: (topics.APPLICATIONS, topics.CASES, topics.NOTICES),
@@ -44,31 +48,65 @@ def topics_of(catalogue: Catalogue) -> Mapping[str, Sequence[str]]:
     }
 
 
+def parking(group: str) -> bool:
+    """Whether what this group sets aside is parked in a database; the router has none."""
+    return group != "router"
+
+
 class Sampler:
-    """Measures lag again and again, of consumers and of outboxes."""
+    """Measures again and again: lag of consumers and of outboxes, and what is stuck."""
 
     def __init__(self, settings: ConsoleSettings, pool: Pool, catalogue: Catalogue) -> None:
         self._settings = settings
         self._pool = pool
         self._topics_of = topics_of(catalogue)
+        dead = {topics.dead(name) for names in self._topics_of.values() for name in names}
+        self._tally = Tally(settings, sorted(dead), [name for name in GROUPS if parking(name)])
 
     async def run(self) -> None:
         while True:
             try:
-                lags = await group_lags(self._settings, self._topics_of)
-                async with self._pool.acquire() as connection:
-                    relays = await relay_lags(self._settings, connection)
-                    await store.put_samples(connection, datetime.now(UTC), lags, relays)
-                for lag in lags:
-                    labels = (lag.group, lag.topic, str(lag.partition))
-                    metrics.GROUP_LAG.labels(*labels).set(lag.records)
-                    metrics.GROUP_LAG_SECONDS.labels(*labels).set(lag.seconds)
-                for relay in relays:
-                    metrics.RELAY_LAG_ROWS.labels(relay.outbox).set(relay.rows)
-                    metrics.RELAY_LAG_SECONDS.labels(relay.outbox).set(relay.seconds)
+                await self._sample()
             except (KafkaError, *TRANSIENT) as error:
                 log.warning("console.sample_failed", error=repr(error))
             await asyncio.sleep(self._settings.sample_every_s)
+
+    async def _sample(self) -> None:
+        lags = await group_lags(self._settings, self._topics_of)
+        async with self._pool.acquire() as connection:
+            relays = await relay_lags(self._settings, connection)
+            await history.put_samples(connection, datetime.now(UTC), lags, relays)
+            picture = history.picture(await history.measured(connection))
+        await self._tally.read()
+        async with self._pool.acquire() as connection:
+            settled = await stuck.settled_letters(connection)
+            await stuck.put_letters(connection, self._tally.counted(settled))
+            _show(picture, await stuck.stuck(connection))
+
+
+def _show(picture: history.Picture, found: dict[str, Any]) -> None:
+    """Everything as metrics."""
+    for lag in picture.groups:
+        labels = (lag["group"], lag["topic"], str(lag["partition"]))
+        metrics.GROUP_LAG.labels(*labels).set(lag["records"])
+        seconds = float("nan") if lag["seconds"] is None else lag["seconds"]
+        metrics.GROUP_LAG_SECONDS.labels(*labels).set(seconds)
+        metrics.PARTITION_END.labels(*labels[1:]).set(lag["end"])
+    for total in picture.totals:
+        metrics.GROUP_LAG_SUM.labels(total["group"]).set(total["records"])
+        for state in STATES:
+            metrics.GROUP_STATE.labels(total["group"], state).set(state == total["state"])
+    for relay in picture.relays:
+        metrics.RELAY_LAG_ROWS.labels(relay["outbox"]).set(relay["rows"])
+        metrics.RELAY_LAG_SECONDS.labels(relay["outbox"]).set(relay["seconds"])
+        metrics.REFUSED.labels(relay["outbox"]).set(relay["refused"])
+    # What is stuck no more is not to be seen as it once was.
+    metrics.PARKED.clear()
+    for one in found["parked"]:
+        metrics.PARKED.labels(one["service"], one["code"]).inc(one["events"])
+    metrics.LETTERS.clear()
+    for one in found["letters"]:
+        metrics.LETTERS.labels(one["topic"], one["group"], one["code"]).set(one["letters"])
 
 
 async def count(settings: ConsoleSettings, pool: Pool, ring: Callable[[], None]) -> None:

@@ -10,7 +10,8 @@ from shared.contract.wire import Record
 from shared.runtime.outbox import Tables
 from shared.runtime.postgres import Connection, Pool
 from shared.runtime.settings import Settings
-from shared.runtime.stream import Sink, consume
+from shared.runtime.sink import Sink
+from shared.runtime.stream import consume
 
 GROUP = "intake-projection"
 

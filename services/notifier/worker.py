@@ -19,7 +19,8 @@ from shared.contract import topics
 from shared.contract.events import Event
 from shared.contract.wire import Record
 from shared.runtime.postgres import TRANSIENT, Connection, Pool
-from shared.runtime.stream import Sink, consume
+from shared.runtime.sink import Sink
+from shared.runtime.stream import consume
 from shared.runtime.vault import Vault
 
 log = structlog.get_logger()

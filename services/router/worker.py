@@ -210,5 +210,5 @@ def _shadows(
 
 
 def engine(settings: Settings, releases: Releases) -> Engine:
-    names = [topics.APPLICATIONS, topics.CASES]
+    names = [topics.APPLICATIONS, topics.CASES, topics.ROUTER_REPLAYS]
     return Engine(settings, GROUP, names, lambda record: transform(releases, record))

@@ -9,6 +9,8 @@ CASES = "cases.events"
 NOTICES = "notices.events"
 RULES = "rules.releases"
 RULES_SHADOW = "rules.shadow"
+# What the router is to take up again: dead letters, as the operators order.
+ROUTER_REPLAYS = "router.replays"
 # Nothing is ever written here: the relays commit their positions as group offsets on it.
 POSITIONS = "outbox.positions"
 # Every agency's topic shares one dead-letter topic, and so do the agencies' commands: the
@@ -52,11 +54,13 @@ def all_topics(agencies: Sequence[str], own_system: Collection[str]) -> list[Top
         TopicSpec(NOTICES),
         TopicSpec(RULES, compacted=True),
         TopicSpec(RULES_SHADOW),
+        TopicSpec(ROUTER_REPLAYS),
         TopicSpec(POSITIONS),
         TopicSpec(AGENCY_CASES_DEAD),
         TopicSpec(AGENCY_UPDATES_DEAD),
     ]
-    specs += [TopicSpec(dead(t)) for t in (APPLICATIONS, CASES, NOTICES, RULES, RULES_SHADOW)]
+    read = (APPLICATIONS, CASES, NOTICES, RULES, RULES_SHADOW, ROUTER_REPLAYS)
+    specs += [TopicSpec(dead(name)) for name in read]
     specs += [TopicSpec(agency_cases(code), "agency") for code in agencies]
     specs += [TopicSpec(agency_updates(code)) for code in agencies if code in own_system]
     return specs

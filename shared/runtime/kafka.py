@@ -5,6 +5,7 @@ aiokafka's own defaults are unsafe for this work (acks=1, auto-commit, read_unco
 
 import ssl
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -106,15 +107,26 @@ def record_of(message: Any) -> Record:
     )
 
 
-def dead_letter_headers(record: Record, code: str, error: Exception) -> list[tuple[str, bytes]]:
-    """The original headers and, after them, why and from where the record was set aside."""
+def dead_letter_headers(
+    record: Record, code: str, error: Exception, group: str = ""
+) -> list[tuple[str, bytes]]:
+    """The original headers and, after them, why, by whom, when and from where it was set aside.
+
+    A letter that was replayed and fails again keeps its first time, and counts its tries.
+    """
+    now = datetime.now(UTC).isoformat()
+    tries = record.header("dead_tries") or "0"
     return [
-        *record.headers,
+        *((name, value) for name, value in record.headers if not name.startswith("dead_")),
         ("dead_code", code.encode()),
         ("dead_error", f"{type(error).__name__}: {error}"[:2000].encode()),
         ("dead_topic", record.topic.encode()),
         ("dead_partition", str(record.partition).encode()),
         ("dead_offset", str(record.offset).encode()),
+        ("dead_group", group.encode()),
+        ("dead_first_at", (record.header("dead_first_at") or now).encode()),
+        ("dead_last_at", now.encode()),
+        ("dead_tries", str(int(tries) + 1 if tries.isdecimal() else 1).encode()),
     ]
 
 

@@ -23,6 +23,14 @@ CONSUMED = Counter("casebus_consumed_records", "Records handled", ["group", "top
 REPEATED = Counter("casebus_repeated_records", "Records seen before, by the inbox", ["group"])
 DEAD = Counter("casebus_dead_records", "Records sent to a dead-letter topic", ["group", "code"])
 RETRIES = Counter("casebus_retries", "Tries again because something was down", ["group"])
+FENCES = Counter(
+    "casebus_fenced_producers", "Producers that another of the same name has replaced", ["group"]
+)
+POSITION_LOST = Gauge(
+    "casebus_position_lost",
+    "1 while the position of an outbox or a partition does not fit: somebody has to mend it",
+    ["place"],
+)
 DECISIONS = Counter("casebus_decisions", "Routing decisions, by the event that asked", ["cause"])
 FACTS_REFUSED = Counter(
     "casebus_facts_refused", "Decisions that lacked a fact of the right type or a known value"
@@ -44,4 +52,22 @@ GROUP_LAG_SECONDS = Gauge(
     "kafka_consumergroup_group_lag_seconds",
     "Age of the oldest record not yet handled",
     ["consumergroup", "topic", "partition"],
+)
+GROUP_LAG_SUM = Gauge(
+    "kafka_consumergroup_lag_sum", "Offsets not yet handled, of the whole group", ["consumergroup"]
+)
+PARTITION_END = Gauge(
+    "kafka_topic_partition_current_offset", "The end of a partition", ["topic", "partition"]
+)
+GROUP_STATE = Gauge(
+    "casebus_consumergroup_state",
+    "1 for the state in which a consumer group is, 0 for the others",
+    ["consumergroup", "state"],
+)
+PARKED = Gauge("casebus_parked_events", "Events that are parked now", ["service", "code"])
+REFUSED = Gauge("casebus_refused_rows", "Outbox rows that Kafka refused and wait", ["outbox"])
+LETTERS = Gauge(
+    "casebus_dead_letters",
+    "Dead letters that wait for somebody and are parked nowhere",
+    ["topic", "group", "code"],
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 import asyncpg
 
 ROOT = Path(__file__).resolve().parents[2]
+_SQL = Path(__file__).parent / "sql"
 SERVICES = ("intake", "backoffice", "notifier", "console")
 # Reads what the command line shows (trace, audit, lag); owns nothing and opens nothing.
 OPERATOR = "operator"
@@ -22,11 +23,15 @@ class MigrationError(Exception):
     """The database and the files disagree; the message says which file and how to go on."""
 
 
+def event_tables(schema: str) -> tuple[str, ...]:
+    """The SQL of the tables that every service's schema has, in the order in which it applies."""
+    names = ("event_tables.sql", "event_tables_0002.sql")
+    return tuple((_SQL / name).read_text().format(schema=schema) for name in names)
+
+
 def files() -> Iterator[tuple[str, str]]:
     """(name, SQL) of every migration, in the order in which they apply."""
-    sql = Path(__file__).parent / "sql"
-    event_tables = (sql / "event_tables.sql").read_text()
-    yield "vault/0001", (sql / "vault.sql").read_text()
+    yield "vault/0001", (_SQL / "vault.sql").read_text()
     for service in SERVICES:
         grants = (
             f"CREATE SCHEMA {service};\n"
@@ -36,7 +41,9 @@ def files() -> Iterator[tuple[str, str]]:
             f"ALTER DEFAULT PRIVILEGES IN SCHEMA {service}"
             f" GRANT USAGE ON SEQUENCES TO {service};\n"
         )
-        yield f"{service}/0000_events", grants + event_tables.format(schema=service)
+        first, second = event_tables(service)
+        yield f"{service}/0000_events", grants + first
+        yield f"{service}/0000_events_0002", second
         for path in sorted((ROOT / "services" / service / "sql" / "migrations").glob("*.sql")):
             yield f"{service}/{path.stem}", path.read_text()
 

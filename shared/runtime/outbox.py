@@ -5,9 +5,11 @@ Both are used inside the transaction that changes the service's own tables.
 
 import asyncio
 from collections.abc import Collection, Sequence
+from typing import Any
 from uuid import UUID
 
 from shared.contract.wire import Outgoing, Record
+from shared.runtime.marks import mark
 from shared.runtime.postgres import Connection, Pool
 
 
@@ -24,11 +26,20 @@ class Tables:
             f"INSERT INTO {schema}.inbox (event_id) SELECT DISTINCT unnest($1::uuid[]) ORDER BY 1"
             " ON CONFLICT DO NOTHING RETURNING event_id"
         )
-        self._waiting = f"SELECT DISTINCT case_id FROM {schema}.parked WHERE case_id = ANY($1)"
+        # Locked, so that a replay of these and an event behind them do not miss each other.
+        self._waiting = (
+            f"SELECT case_id FROM {schema}.parked WHERE case_id = ANY($1) ORDER BY seq FOR SHARE"
+        )
         self._park = (
             f'INSERT INTO {schema}.parked (topic, partition, "offset", case_id, header_names,'
             " header_values, value, code, error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
             " ON CONFLICT DO NOTHING RETURNING true"
+        )
+        self._went_on = (
+            f"INSERT INTO {schema}.consumed (group_id, topic, partition, next_offset, mark)"
+            " SELECT $1, * FROM unnest($2::text[], $3::int[], $4::bigint[], $5::text[])"
+            " ON CONFLICT (group_id, topic, partition)"
+            " DO UPDATE SET next_offset = excluded.next_offset, mark = excluded.mark"
         )
 
     @staticmethod
@@ -70,6 +81,92 @@ class Tables:
                 error,
             )
         )
+
+    async def go_on(self, connection: Connection, group: str, records: Sequence[Record]) -> None:
+        """Say, in this transaction, that `group` is done with `records`."""
+        last = {(record.topic, record.partition): record for record in records}
+        places = sorted(last)
+        await connection.execute(
+            self._went_on,
+            group,
+            [topic for topic, _ in places],
+            [partition for _, partition in places],
+            [last[place].offset + 1 for place in places],
+            [mark(last[place]) for place in places],
+        )
+
+    async def positions(self, pool: Pool, group: str) -> dict[tuple[str, int], tuple[int, str]]:
+        """(topic, partition) to (next offset, mark of the record before it)."""
+        rows = await pool.fetch(
+            "SELECT topic, partition, next_offset, mark"
+            f" FROM {self.schema}.consumed WHERE group_id = $1",
+            group,
+        )
+        return {(row["topic"], row["partition"]): (row["next_offset"], row["mark"]) for row in rows}
+
+    async def first_parked(self, connection: Connection, case_id: str) -> tuple[int, Record] | None:
+        """The number and the record of the case's first parked event; all of them are locked."""
+        row = await connection.fetchrow(
+            f"WITH locked AS (SELECT * FROM {self.schema}.parked WHERE case_id = $1"
+            " ORDER BY seq FOR UPDATE) SELECT * FROM locked ORDER BY seq LIMIT 1",
+            case_id,
+        )
+        return None if row is None else (row["seq"], _parked_record(row))
+
+    async def parked(self, connection: Connection, seq: int) -> Record | None:
+        """A parked event by its number."""
+        row = await connection.fetchrow(f"SELECT * FROM {self.schema}.parked WHERE seq = $1", seq)
+        return None if row is None else _parked_record(row)
+
+    async def unpark(self, connection: Connection, seq: int) -> None:
+        await connection.execute(f"DELETE FROM {self.schema}.parked WHERE seq = $1", seq)
+
+    async def park_again(self, pool: Pool, seq: int, code: str, error: str) -> None:
+        """A replay failed: the event stays where it is, in front of the others of its case."""
+        await pool.execute(
+            f"UPDATE {self.schema}.parked SET code = $2, error = $3, tries = tries + 1,"
+            " last_at = clock_timestamp() WHERE seq = $1",
+            seq,
+            code,
+            error,
+        )
+
+    async def send_anew(self, connection: Connection, seq: int, *, drop: bool) -> int | None:
+        """Put a row that Kafka refused, and the later rows of its case, at the outbox's end.
+
+        With `drop` without the row itself. The number of rows; None when it is no refused row.
+        """
+        # Who writes now is waited for, and nobody comes between.
+        await connection.execute(f"LOCK TABLE {self.schema}.outbox IN SHARE ROW EXCLUSIVE MODE")
+        row = await connection.fetchrow(
+            f"SELECT xid::text AS xid, key FROM {self.schema}.outbox"
+            " WHERE seq = $1 AND refused IS NOT NULL",
+            seq,
+        )
+        if row is None:
+            return None
+        moved = (
+            f"WITH moved AS (DELETE FROM {self.schema}.outbox WHERE key = $1"
+            " AND (xid, seq) >= ($2::text::xid8, $3) RETURNING *)"
+            f" INSERT INTO {self.schema}.outbox"
+            " (topic, key, header_names, header_values, value, created_at)"
+            " SELECT topic, key, header_names, header_values, value, created_at FROM moved"
+            " WHERE seq <> $3 OR NOT $4 ORDER BY moved.xid, moved.seq"
+        )
+        status = await connection.execute(moved, row["key"], row["xid"], seq, drop)
+        return int(status.rsplit(" ", 1)[1])
+
+
+def _parked_record(row: Any) -> Record:
+    return Record(
+        topic=row["topic"],
+        partition=row["partition"],
+        offset=row["offset"],
+        timestamp_ms=int(row["parked_at"].timestamp() * 1000),
+        key=row["case_id"].encode(),
+        headers=tuple(zip(row["header_names"], row["header_values"], strict=True)),
+        value=row["value"],
+    )
 
 
 class Bell:

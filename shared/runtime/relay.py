@@ -1,27 +1,35 @@
 """The relay: outbox rows to Kafka, each exactly once and in order.
 
 Records and the position behind them are one Kafka transaction. The position is a group offset
-on the topic outbox.positions: its metadata says "xid:seq". A second relay of the same outbox is
-fenced by the transactional id.
+on the topic outbox.positions: its metadata says "xid:seq:cluster:event", the row, the database
+cluster that it is of, and the event that it holds. A second relay of the same outbox is fenced by
+the transactional id.
 """
 
 import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import asyncpg
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    KafkaError,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+)
 from aiokafka.structs import OffsetAndMetadata
 
 from shared.contract import topics
 from shared.runtime import kafka, metrics
 from shared.runtime.cancellation import raise_if_cancelled
-from shared.runtime.postgres import TRANSIENT, Pool
-from shared.runtime.settings import Settings
+from shared.runtime.orders import Done, Order, carry_out
+from shared.runtime.outbox import Tables
+from shared.runtime.postgres import TRANSIENT, Connection, Pool
+from shared.runtime.settings import Settings, StoreSettings
 
 log = structlog.get_logger()
 
@@ -32,7 +40,10 @@ _QUICK_POLL_S = 0.004
 _QUICK_POLLS = 25
 # Group offsets expire when nobody commits them: say the position again although nothing moved.
 _REPEAT_POSITION_S = 6 * 3600
-_POSITION = TopicPartition(topics.POSITIONS, 0)
+_PURGE_EVERY_S = 3600
+# Another relay of the same outbox has taken over.
+FENCED = (ProducerFenced, InvalidProducerEpoch)
+POSITION = TopicPartition(topics.POSITIONS, 0)
 
 
 class PositionLostError(Exception):
@@ -41,18 +52,37 @@ class PositionLostError(Exception):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """After the row (xid, seq). `Position(0, 0)` is before the first."""
+    """After the row (xid, seq). `Position(0, 0)` is before the first.
+
+    `cluster` is PostgreSQL's system identifier, `event` the id of the event in that row; empty
+    where it is not known.
+    """
 
     xid: int
     seq: int
+    cluster: str = field(default="", compare=False)
+    event: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{self.xid}:{self.seq}"
 
+    @property
+    def metadata(self) -> str:
+        return f"{self}:{self.cluster}:{self.event}"
+
     @classmethod
     def parse(cls, text: str) -> "Position":
-        xid, seq = text.split(":")
-        return cls(int(xid), int(seq))
+        xid, seq, *rest = text.split(":", 3)
+        return cls(int(xid), int(seq), *rest)
+
+
+# A row's event, in SQL.
+EVENT = "coalesce(convert_from(header_values[array_position(header_names, 'ce_id')], 'UTF8'), '')"
+
+
+async def cluster_of(connection: "Connection | Pool") -> str:
+    """PostgreSQL's system identifier: a restored dump has another."""
+    return str(await connection.fetchval("SELECT system_identifier FROM pg_control_system()"))
 
 
 def group(schema: str) -> str:
@@ -65,10 +95,10 @@ async def read_position(settings: Settings, schema: str) -> Position | None:
     admin = kafka.admin(settings)
     await admin.start()
     try:
-        offsets = await admin.list_consumer_group_offsets(group(schema), partitions=[_POSITION])
+        offsets = await admin.list_consumer_group_offsets(group(schema), partitions=[POSITION])
     finally:
         await admin.close()
-    found = offsets.get(_POSITION)
+    found = offsets.get(POSITION)
     if found is None or found.offset < 0 or not found.metadata:
         return None
     return Position.parse(found.metadata)
@@ -77,13 +107,17 @@ async def read_position(settings: Settings, schema: str) -> Position | None:
 class Relay:
     """Runs until cancelled; retries what is down, forever, from the committed position."""
 
-    def __init__(self, settings: Settings, pool: Pool, schema: str) -> None:
+    def __init__(self, settings: StoreSettings, pool: Pool, schema: str) -> None:
         self._settings = settings
+        self._tables = Tables(schema)
+        self._cluster = ""
         self._pool = pool
         self._schema = schema
         self._wake = asyncio.Event()
+        self._marked = False
         self._select = (
-            "SELECT xid::text AS xid, seq, topic, key, header_names, header_values, value"
+            "SELECT xid::text AS xid, seq, topic, key, header_names, header_values, value,"
+            f" {EVENT} AS event"
             f" FROM {schema}.outbox o"
             " WHERE (xid, seq) > ($1::text::xid8, $2)"
             " AND xid < pg_snapshot_xmin(pg_current_snapshot())"
@@ -96,12 +130,34 @@ class Relay:
         )
 
     async def run(self) -> None:
+        beside = [
+            asyncio.ensure_future(self._relay()),
+            asyncio.ensure_future(self._purge()),
+            asyncio.ensure_future(
+                carry_out(self._pool, self._schema, "row", self._carry_out, _always)
+            ),
+        ]
+        try:
+            await asyncio.gather(*beside)
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+    async def _relay(self) -> None:
         delay_s = 0.2
         while True:
             began = time.monotonic()
             try:
                 await self._session()
+            except PositionLostError as error:
+                # Somebody has to mend it; the rest of the service goes on, and so do we after it.
+                metrics.POSITION_LOST.labels(self._schema).set(1)
+                log.error("relay.position_lost", outbox=self._schema, error=str(error))
+                delay_s = 5.0
             except (KafkaError, *TRANSIENT) as error:
+                if isinstance(error, FENCED):
+                    metrics.FENCES.labels(group(self._schema)).inc()
                 metrics.RETRIES.labels(group(self._schema)).inc()
                 log.warning("relay.retry", outbox=self._schema, error=repr(error), in_s=delay_s)
             raise_if_cancelled()
@@ -111,11 +167,14 @@ class Relay:
             delay_s = min(delay_s * 2, 5.0)
 
     async def _session(self) -> None:
+        # Waits here while `casebus recover` is at work, and does not fence it.
+        await self._purged()
         producer = kafka.producer(self._settings, transactional_id=group(self._schema))
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(_stop, producer)
             await producer.start()  # fences and completes what an earlier relay left open
             position = await self._resume()
+            metrics.POSITION_LOST.labels(self._schema).set(0)
             raise_if_cancelled()
             listener = await self._pool.acquire()
             stack.push_async_callback(self._pool.release, listener)
@@ -128,22 +187,93 @@ class Relay:
     def _on_ring(self, *_: object) -> None:
         self._wake.set()
 
-    async def _resume(self) -> Position:
-        position = await read_position(self._settings, self._schema)
-        purged = await self._pool.fetchrow(
+    async def _purged(self) -> Position | None:
+        """Up to where rows were purged; (0, 0) when none was, but some were sent."""
+        row = await self._pool.fetchrow(
             f"SELECT xid::text AS xid, seq FROM {self._schema}.outbox_purged"
         )
-        ahead = await self._pool.fetchval(
-            "SELECT $1::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot())",
-            str(position.xid if position else 0),
-        )
-        if ahead or (purged and position is None):
+        return None if row is None else Position(int(row["xid"]), row["seq"])
+
+    async def _resume(self) -> Position:
+        position = await read_position(self._settings, self._schema)
+        self._cluster = await cluster_of(self._pool)
+        wrong = await self._misfit(position)
+        if wrong:
             raise PositionLostError(
-                f"outbox {self._schema}: position {position} in Kafka does not fit the rows "
-                f"(purged up to {dict(purged) if purged else None}); docs/operations.md, "
-                "'A position that does not fit'"
+                f"outbox {self._schema}: {wrong}; casebus recover {self._schema}, see "
+                "docs/operations.md, 'A position that does not fit'"
             )
         return position or Position(0, 0)
+
+    async def _misfit(self, position: Position | None) -> str:
+        """What is wrong with the position in Kafka; empty when it fits the rows."""
+        purged = await self._purged()
+        if position is None:
+            return "Kafka has no position, although rows were sent" if purged else ""
+        if position.cluster and position.cluster != self._cluster:
+            return f"position {position} in Kafka is of another database than this one"
+        ahead = await self._pool.fetchval(
+            "SELECT $1::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot())", str(position.xid)
+        )
+        if ahead:
+            return f"position {position} in Kafka lies ahead of the database"
+        if not position.event or (purged and position <= purged):
+            return ""
+        found = await self._pool.fetchval(
+            f"SELECT {EVENT} FROM {self._schema}.outbox WHERE xid = $1::text::xid8 AND seq = $2",
+            str(position.xid),
+            position.seq,
+        )
+        if found != position.event:
+            return f"the row at Kafka's position {position} is not the one that was sent"
+        return ""
+
+    async def _mark_sent(self) -> None:
+        """From now on a missing position is a lost one, and not the beginning."""
+        await self._pool.execute(
+            f"INSERT INTO {self._schema}.outbox_purged (xid, seq) VALUES ('0', 0)"
+            " ON CONFLICT DO NOTHING"
+        )
+
+    async def _carry_out(self, order: Order, connection: Connection) -> Done:
+        drop = order.action == "drop"
+        moved = await self._tables.send_anew(connection, int(order.target), drop=drop)
+        self._wake.set()
+        if moved is None:
+            return Done("no row under this number is refused any more")
+        return Done(f"{moved} rows are on their way" if moved else "dropped")
+
+    async def _purge(self) -> None:
+        """Delete rows that were sent long ago, again and again until cancelled.
+
+        The row at the position stays, and so does what is refused or waits behind it. Releases
+        of rules stay for ever: a topic that was lost is filled from here.
+        """
+        while True:
+            try:
+                position = await read_position(self._settings, self._schema)
+                if position is not None and position.cluster == self._cluster:
+                    await self._purge_before(position)
+            except (KafkaError, *TRANSIENT) as error:
+                log.warning("relay.purge_failed", outbox=self._schema, error=repr(error))
+            await asyncio.sleep(_PURGE_EVERY_S)
+
+    async def _purge_before(self, position: Position) -> None:
+        schema = self._schema
+        async with self._pool.acquire() as connection, connection.transaction():
+            count = await connection.fetchval(
+                f"WITH gone AS (DELETE FROM {schema}.outbox o WHERE (xid, seq) < ($1::text::xid8,"
+                " $2) AND created_at < now() - make_interval(days => $3) AND topic <> $4"
+                " AND refused IS NULL AND NOT EXISTS (SELECT FROM"
+                f" {schema}.outbox r WHERE r.key = o.key AND r.refused IS NOT NULL) RETURNING 1)"
+                " SELECT count(*) FROM gone",
+                str(position.xid),
+                position.seq,
+                self._settings.outbox_keep_days,
+                topics.RULES,
+            )
+        if count:
+            log.info("relay.purged", outbox=schema, rows=count)
 
     async def _loop(self, producer: AIOKafkaProducer, position: Position) -> None:
         quick = 0
@@ -174,7 +304,8 @@ class Relay:
         A row that Kafka refuses for good is marked, so that the next read leaves it and the
         later ones of its case aside; the others pass.
         """
-        after = Position(int(rows[-1]["xid"]), rows[-1]["seq"])
+        last = rows[-1]
+        after = Position(int(last["xid"]), last["seq"], self._cluster, last["event"])
         try:
             async with asyncio.timeout(kafka.SEND_TIMEOUT_S), producer.transaction():
                 sent = []
@@ -205,12 +336,19 @@ class Relay:
             log.error("relay.row_refused", outbox=self._schema, seq=refused.seq)
             # Just before the first of these rows, so that the rest is read again.
             return Position(int(rows[0]["xid"]), rows[0]["seq"] - 1)
+        except BaseException:
+            metrics.TRANSACTIONS.labels(group(self._schema), "aborted").inc()
+            raise
+        metrics.TRANSACTIONS.labels(group(self._schema), "committed").inc()
         metrics.RELAYED.labels(self._schema).inc(len(rows))
+        if not self._marked:
+            await self._mark_sent()
+            self._marked = True
         return after
 
     async def _commit(self, producer: AIOKafkaProducer, position: Position) -> None:
-        offset = OffsetAndMetadata(position.seq, str(position))
-        await producer.send_offsets_to_transaction({_POSITION: offset}, group(self._schema))
+        offset = OffsetAndMetadata(position.seq, position.metadata)
+        await producer.send_offsets_to_transaction({POSITION: offset}, group(self._schema))
 
 
 class _RefusedError(Exception):
@@ -218,6 +356,10 @@ class _RefusedError(Exception):
         super().__init__(str(reason))
         self.seq = seq
         self.reason = reason
+
+
+async def _always(_: str) -> bool:
+    return True
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:

@@ -28,7 +28,8 @@ class StoreSettings(Settings):
     """A service that owns a schema in PostgreSQL. `postgres` is the URI of its own role."""
 
     postgres: SecretStr
-    pool_max: Annotated[int, Field(ge=2, le=100)] = 10
+    pool_max: Annotated[int, Field(ge=6, le=100)] = 10
+    outbox_keep_days: Annotated[int, Field(ge=1, le=3660)] = 30
 
 
 class SealedSettings(StoreSettings):

@@ -1,184 +1,40 @@
 """The one way in which events reach PostgreSQL: a Faust agent feeding `Sink`.
 
-A batch is handled in one transaction: each event goes into the inbox and to its handler, and
-only after the commit is the batch acknowledged. What is down is tried again in place; what is
-bad is parked with its case, and the other cases go on. docs/decisions/0003 says why Faust is
-used in just this form.
+A batch is acknowledged after it is safe in PostgreSQL, with the stream's position; from there it
+goes on, and the offsets in Kafka are for show. docs/decisions/0003 says why Faust is used in just
+this form.
 """
 
 import asyncio
+import contextlib
 import tempfile
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
-from uuid import NAMESPACE_URL, UUID, uuid5
 
 import faust
 import structlog
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types.auth import SASLMechanism
 from faust.types.tuples import TP, ack_lock
 from mode.supervisors import CrashingSupervisor
 
-from shared.contract import topics
-from shared.contract.errors import PermanentError, TransientError
-from shared.contract.events import Event, derived_id
-from shared.contract.wire import Outgoing, Record, decode
-from shared.runtime import kafka, metrics
-from shared.runtime.outbox import Tables
-from shared.runtime.postgres import TRANSIENT, Connection, Pool
+from shared.contract.errors import TransientError
+from shared.contract.wire import Record
+from shared.runtime import kafka, orders
+from shared.runtime.marks import misfits
+from shared.runtime.postgres import TRANSIENT, Connection
 from shared.runtime.settings import Settings
+from shared.runtime.sink import Sink
 
 log = structlog.get_logger()
-
-Handler = Callable[[Connection, Event, Record], Awaitable[None]]
-
-_AGAIN: tuple[type[BaseException], ...] = (TransientError, *TRANSIENT)
 _BATCH_RECORDS = 500
 _WITHIN_S = 0.02
-_LONGEST_DELAY_S = 5.0
+# A stream that has nothing in hand passes a record that waits for it within two looks.
+_LOOK_EVERY_S = 15.0
 
-
-class Sink:
-    """Handles batches of records in PostgreSQL, each event once.
-
-    `wanted` are the event types that `handle` understands; others are skipped. `handle` runs
-    inside the transaction: it changes the service's tables and appends to its outbox, no more.
-    `ring` wakes the service's relay after the commit.
-
-    On the topics `commands` somebody outside asks for something, and `handle` gets events of
-    every type from them. What is bad there is refused: it goes to the dead letters and parks
-    nothing, for the case that it names may be another's.
-    """
-
-    def __init__(
-        self,
-        pool: Pool,
-        tables: Tables,
-        group: str,
-        wanted: Sequence[type[Event]],
-        handle: Handler,
-        ring: Callable[[], None],
-        commands: Collection[str] = (),
-    ) -> None:
-        self._pool = pool
-        self._tables = tables
-        self._group = group
-        self._wanted = wanted
-        self._handle = handle
-        self._ring = ring
-        self._commands = frozenset(commands)
-        self._known = f"SELECT event_id FROM {tables.schema}.inbox WHERE event_id = ANY($1)"
-
-    async def take(self, records: Sequence[Record]) -> None:
-        """Returns once every record is handled, parked or known as a repeat; never before."""
-        delay_s = 0.1
-        while True:
-            try:
-                await self._take_together(records)
-                break
-            except _AGAIN as error:
-                metrics.RETRIES.labels(self._group).inc()
-                log.warning("stream.retry", group=self._group, error=repr(error), in_s=delay_s)
-                await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
-        self._ring()
-        for topic, count in kafka.by_topic(records).items():
-            metrics.CONSUMED.labels(self._group, topic).inc(count)
-
-    async def _take_together(self, records: Sequence[Record]) -> None:
-        """The whole batch in one transaction; one by one when an event of it is bad."""
-        try:
-            await self._transaction(records)
-        except _AGAIN:
-            raise
-        except Exception:  # noqa: BLE001 - found out one by one, just below
-            for record in records:
-                await self._take_alone(record)
-
-    async def _take_alone(self, record: Record) -> None:
-        try:
-            await self._transaction([record])
-        except _AGAIN:
-            raise
-        except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, it is set aside
-            code = error.code if isinstance(error, PermanentError) else "handler.failed"
-            await self._set_aside(record, code, error)
-
-    async def _transaction(self, records: Sequence[Record]) -> None:
-        """Inbox, handlers and outbox for `records`, or nothing at all."""
-        decoded = [(record, self._decode(record)) for record in records]
-        events = [(record, event) for record, event in decoded if event is not None]
-        if not events:
-            return
-        async with self._pool.acquire() as connection, connection.transaction():
-            waiting = await self._tables.waiting(connection, {r.case_id for r, _ in events})
-            held = [(record, event) for record, event in events if record.case_id in waiting]
-            await self._hold(connection, held)
-            free = [(record, event) for record, event in events if record.case_id not in waiting]
-            fresh = await self._tables.first_times(connection, [event.id for _, event in free])
-            for record, event in free:
-                if event.id in fresh:
-                    fresh.discard(event.id)
-                    await self._handle(connection, event, record)
-                else:
-                    metrics.REPEATED.labels(self._group).inc()
-
-    async def _hold(self, connection: Connection, held: Sequence[tuple[Record, Event]]) -> None:
-        """Let these wait behind a parked event of their case, but for those handled before it."""
-        if not held:
-            return
-        ids = [event.id for _, event in held]
-        known: set[UUID] = {r["event_id"] for r in await connection.fetch(self._known, ids)}
-        for record, event in held:
-            if event.id in known:
-                metrics.REPEATED.labels(self._group).inc()
-                continue
-            error = "an earlier event of this case is parked"
-            if record.topic in self._commands:
-                raise PermanentError("case.waiting", error)
-            await self._tables.park(connection, record, "case.waiting", error)
-
-    def _decode(self, record: Record) -> Event | None:
-        if record.topic not in self._commands:
-            return decode(record, self._wanted)
-        event = decode(record)
-        # Who asks chooses the id. It counts within the topic only: it can neither pass for an
-        # event of the city's own, so that this one looks like a repeat, nor for another agency's.
-        return event and event.model_copy(update={"id": derived_id(event.id, record.topic)})
-
-    async def _set_aside(self, record: Record, code: str, error: Exception) -> None:
-        stored, refused = _without_nul(record), record.topic in self._commands
-        async with self._pool.acquire() as connection, connection.transaction():
-            if refused:
-                first = bool(await self._tables.first_times(connection, [_place(record)]))
-            else:
-                first = await self._tables.park(connection, stored, code, repr(error))
-            if not first:
-                return
-            headers = tuple(kafka.dead_letter_headers(stored, code, error))
-            letter = Outgoing(topics.dead(record.topic), record.key or b"", headers, record.value)
-            await self._tables.append(connection, [letter])
-        metrics.DEAD.labels(self._group, code).inc()
-        if refused:
-            log.warning("stream.refused", group=self._group, topic=record.topic, code=code)
-        else:
-            log.error("stream.parked", group=self._group, case_id=record.case_id, code=code)
-
-
-def _place(record: Record) -> UUID:
-    """An id for a record that may have none of its own."""
-    return uuid5(NAMESPACE_URL, f"kafka:{record.topic}/{record.partition}/{record.offset}")
-
-
-def _without_nul(record: Record) -> Record:
-    """PostgreSQL's texts hold no NUL, and the case and the headers' names are texts there."""
-    return replace(
-        record,
-        key=None if record.key is None else record.key.replace(b"\0", b"?"),
-        headers=tuple((name.replace("\0", "?"), value) for name, value in record.headers),
-    )
+Starts = Callable[[Mapping[TopicPartition, int | None]], Awaitable[dict[TopicPartition, int]]]
 
 
 # Faust and the driver publish no types.
@@ -194,6 +50,21 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 class _Consumer(driver.Consumer):  # type: ignore[misc]
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+    starts: Starts
+
+    async def perform_seek(self) -> None:
+        """To where the database stands, not to what the group committed."""
+        await super().perform_seek()
+        committed = {
+            TopicPartition(*tp): self._committed_offset.get(tp) for tp in self.assignment()
+        }
+        for partition, offset in (await self.starts(committed)).items():
+            tp = TP(*partition)
+            await self.seek(tp, offset)
+            # Faust commits nothing below what it knows to be committed.
+            if (self._committed_offset.get(tp) or 0) > offset:
+                self._committed_offset[tp] = None
 
     def _new_offset(self, tp: TP) -> int | None:
         """What to commit: behind the last acknowledged, as our one agent goes by the offsets.
@@ -234,8 +105,106 @@ def _credentials(settings: Settings) -> faust.SASLCredentials | None:
     )
 
 
+async def starts_of(
+    settings: Settings, sink: Sink, committed: Mapping[TopicPartition, int | None]
+) -> dict[TopicPartition, int]:
+    """Where to go on in each partition: where the database stands.
+
+    Where the database has not been yet, or the topic is not the one it knows (lost, and made
+    again), that is the beginning: what was handled before is known by its id. Raises KafkaError,
+    TimeoutError, and what the database raises.
+    """
+    known = await sink.tables.positions(sink.pool, sink.group)
+    at = {p: known[p.topic, p.partition] for p in committed if (p.topic, p.partition) in known}
+    wrong = await misfits(settings, at)
+    for partition, why in wrong.items():
+        log.error("stream.position_lost", group=sink.group, partition=str(partition), error=why)
+    found = {p: offset for p, (offset, _) in at.items() if p not in wrong}
+    for partition, offset in found.items():
+        if (committed[partition] or 0) > offset + _BATCH_RECORDS:
+            log.warning(
+                "stream.database_behind",
+                group=sink.group,
+                partition=str(partition),
+                committed=committed[partition],
+                goes_on_at=offset,
+            )
+    fresh = [p for p in committed if p not in found]
+    return found | await _beginnings(settings, fresh)
+
+
+async def _beginnings(
+    settings: Settings, partitions: Sequence[TopicPartition]
+) -> dict[TopicPartition, int]:
+    if not partitions:
+        return {}
+    consumer = kafka.consumer(settings)
+    await consumer.start()
+    try:
+        await kafka.partitions_of(consumer, sorted({p.topic for p in partitions}))
+        found: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
+        return found
+    finally:
+        await consumer.stop()
+
+
+async def _watch(app: faust.App, settings: Settings, sink: Sink) -> None:
+    """Raises TransientError when records wait and nobody takes them.
+
+    Seen of Faust: a worker that is in the group, owns partitions and reads nothing.
+    """
+    before: dict[TopicPartition, int] = {}
+    while True:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        try:
+            owned = [TopicPartition(*tp) for tp in app.consumer.assignment()]
+            known = await sink.tables.positions(sink.pool, sink.group)
+            at = {p: known.get((p.topic, p.partition), (0, ""))[0] for p in owned}
+            waiting = await _records_at(settings, at)
+        except (KafkaError, *TRANSIENT) as error:
+            log.warning("stream.watch_failed", group=sink.group, error=repr(error))
+            continue
+        if sink.busy:
+            before = {}
+            continue
+        stuck = [p for p in waiting if before.get(p) == at[p]]
+        if stuck:
+            raise TransientError(f"{sink.group} owns {stuck[0]} and takes no record of it")
+        before = {p: at[p] for p in waiting}
+
+
+async def _records_at(settings: Settings, at: Mapping[TopicPartition, int]) -> set[TopicPartition]:
+    """The partitions with a record at or after these offsets; markers are none."""
+    consumer = kafka.consumer(settings)
+    await consumer.start()
+    try:
+        await kafka.partitions_of(consumer, sorted({p.topic for p in at}))
+        ends = await consumer.end_offsets(list(at))
+        left = {p for p in at if at[p] < ends[p]}
+        consumer.assign(list(left))
+        for partition in left:
+            consumer.seek(partition, at[partition])
+        found: set[TopicPartition] = set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                while left:
+                    for partition, messages in (
+                        await consumer.getmany(*left, timeout_ms=100)
+                    ).items():
+                        if messages:
+                            found.add(partition)
+                    left -= found
+                    left = {p for p in left if await consumer.position(p) < ends[p]}
+        return found
+    finally:
+        await consumer.stop()
+
+
 async def consume(settings: Settings, group: str, names: Sequence[str], sink: Sink) -> None:
-    """Feed `sink` from the topics `names` as the consumer group `group`, until cancelled."""
+    """Feed `sink` from the topics `names` as the consumer group `group`, until cancelled.
+
+    Orders about parked events of these topics are carried out beside.
+    """
     app = faust.App(
         group,
         broker=[f"kafka://{address}" for address in settings.kafka.split(",")],
@@ -258,6 +227,12 @@ async def consume(settings: Settings, group: str, names: Sequence[str], sink: Si
         agent_supervisor=CrashingSupervisor,
     )
     app.transport = _Transport(app.conf.broker, app, loop=asyncio.get_running_loop())
+    app.consumer.starts = lambda committed: starts_of(settings, sink, committed)
+
+    async def mine(target: str) -> bool:
+        async with sink.pool.acquire() as connection:
+            record = await sink.tables.parked(connection, int(target.partition(":")[0]))
+        return record is None or record.topic in names
 
     # A handler that raised would be acknowledged all the same; `Sink.take` returns only when
     # the batch is safe, and anything else crashes the whole process, which starts again.
@@ -268,13 +243,27 @@ async def consume(settings: Settings, group: str, names: Sequence[str], sink: Si
             for event in events:
                 event.ack()
 
-    await app.start()
-    log.info("stream.started", group=group, topics=len(names))
-    try:
+    async def do(order: orders.Order, _: Connection) -> orders.Done:
+        return await sink.carry_out(order)
+
+    async def stopped() -> None:
         # Returns when the app was stopped or has crashed; nobody but us stops it.
         await app.wait_until_stopped()
         raise TransientError(f"the stream of {group} crashed: {app.crash_reason!r}")
+
+    await app.start()
+    log.info("stream.started", group=group, topics=len(names))
+    beside = [
+        asyncio.ensure_future(stopped()),
+        asyncio.ensure_future(_watch(app, settings, sink)),
+        asyncio.ensure_future(orders.carry_out(sink.pool, sink.tables.schema, "parked", do, mine)),
+    ]
+    try:
+        await asyncio.gather(*beside)
     finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         await app.stop()
 
 

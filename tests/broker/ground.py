@@ -38,7 +38,6 @@ from shared.runtime.relay import group
 from shared.runtime.settings import Settings, StoreSettings
 
 _ADMIN = "admin-made-up-password"
-_EVENT_TABLES = Path(migrations.__file__).parent / "sql" / "event_tables.sql"
 
 
 @contextlib.contextmanager
@@ -119,7 +118,8 @@ class Ground:
         connection = await asyncpg.connect(self.server.admin_uri)
         try:
             await connection.execute(f"CREATE SCHEMA {found}")
-            await connection.execute(_EVENT_TABLES.read_text().format(schema=found))
+            for sql in migrations.event_tables(found):
+                await connection.execute(sql)
         finally:
             await connection.close()
         return found

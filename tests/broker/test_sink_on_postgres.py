@@ -17,7 +17,8 @@ from shared.runtime import kafka
 from shared.runtime.outbox import Tables
 from shared.runtime.postgres import Connection, Pool
 from shared.runtime.relay import Relay
-from shared.runtime.stream import Sink, consume
+from shared.runtime.sink import Sink
+from shared.runtime.stream import consume
 from tests.broker.ground import Ground, running
 from tests.city import eventually
 from tests.examples import event, record

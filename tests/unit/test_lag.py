@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from aiokafka import TopicPartition
 
 from catalogue import load_catalogue
 from services.backoffice import worker as backoffice
+from services.console import lag
 from services.console import worker as console
-from services.console.lag import GROUPS, OUTBOXES, _timestamps
+from services.console.lag import GROUPS, OUTBOXES, _timestamps, _waiting
 from services.intake import worker as intake
 from services.notifier import worker as notifier
 from services.router import worker as router
@@ -85,7 +87,7 @@ ONE, OTHER = TopicPartition("cases.events", 0), TopicPartition("cases.events", 1
 async def _oldest(
     logs: Mapping[TopicPartition, tuple[Mapping[int, int], int]],
     *wanted: tuple[TopicPartition, int],
-) -> dict[tuple[TopicPartition, int], float]:
+) -> dict[tuple[TopicPartition, int], float | None]:
     return await _timestamps(FakeConsumer(logs), set(wanted))
 
 
@@ -104,7 +106,26 @@ async def test_a_marker_at_the_committed_offset_is_passed_over() -> None:
 async def test_where_only_markers_are_left_nobody_waits() -> None:
     logs = {ONE: ({0: 100}, 2), OTHER: ({5: 500}, 6)}
 
-    assert await _oldest(logs, (ONE, 1), (OTHER, 5)) == {(OTHER, 5): 500}
+    oldest = await _oldest(logs, (ONE, 1), (OTHER, 5))
+
+    assert oldest == {(ONE, 1): None, (OTHER, 5): 500}
+    assert _waiting((ONE, 1), 2, oldest, 1500) == (0, 0.0)
+    assert _waiting((OTHER, 5), 6, oldest, 1500) == (1, 1.0)
+
+
+async def test_a_partition_that_answers_too_late_has_records_of_an_age_that_is_not_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lag, "_READ_S", 0.0)
+
+    oldest = await _oldest({ONE: ({0: 100}, 1)}, (ONE, 0))
+
+    assert oldest == {}
+    assert _waiting((ONE, 0), 1, oldest, 1500) == (1, None)
+
+
+def test_at_the_end_nothing_waits() -> None:
+    assert _waiting((ONE, 3), 3, {}, 1500) == (0, 0.0)
 
 
 async def test_two_consumers_at_different_places_of_a_partition_each_have_their_own_age() -> None:

@@ -39,17 +39,21 @@ FROM console.shadow_moves WHERE release = :release
 ORDER BY cases DESC, service, live_agency, agency, differs;
 
 -- name: put_sample!
-INSERT INTO console.lag_samples
-    (sampled_at, group_id, topic, partition, committed, end_offset, records, seconds)
-VALUES (:sampled_at, :group_id, :topic, :partition, :committed, :end_offset, :records, :seconds);
+INSERT INTO console.lag_samples (sampled_at, group_id, topic, partition, committed, end_offset,
+    records, seconds, members, beginning)
+VALUES (:sampled_at, :group_id, :topic, :partition, :committed, :end_offset,
+    :records, :seconds, :members, :beginning);
 
 -- name: delete_old_samples!
 DELETE FROM console.lag_samples WHERE sampled_at < now() - interval '1 day';
 
--- name: latest_samples
-SELECT sampled_at, group_id, topic, partition, committed, end_offset, records, seconds
-FROM console.lag_samples WHERE sampled_at = (SELECT max(sampled_at) FROM console.lag_samples)
-ORDER BY seconds DESC, records DESC, group_id, topic, partition;
+-- name: samples
+SELECT sampled_at, group_id, topic, partition, committed, end_offset, records, seconds, members,
+    beginning
+FROM console.lag_samples
+WHERE sampled_at >= (SELECT max(sampled_at) FROM console.lag_samples)
+    - make_interval(secs => :window_s)
+ORDER BY sampled_at;
 
 -- name: count_event!
 INSERT INTO console.event_counts (minute, type, count)
@@ -73,6 +77,27 @@ VALUES (:sampled_at, :outbox, :position, :rows, :seconds, :refused);
 -- name: delete_old_relay_samples!
 DELETE FROM console.relay_samples WHERE sampled_at < now() - interval '1 day';
 
--- name: latest_relay_samples
-SELECT outbox, position, rows, seconds, refused FROM console.relay_samples
-WHERE sampled_at = (SELECT max(sampled_at) FROM console.relay_samples) ORDER BY outbox;
+-- name: relay_samples
+SELECT sampled_at, outbox, position, rows, seconds, refused FROM console.relay_samples
+WHERE sampled_at >= (SELECT max(sampled_at) FROM console.relay_samples)
+    - make_interval(secs => :window_s)
+ORDER BY sampled_at;
+
+-- name: delete_dead_letters!
+DELETE FROM console.dead_letters;
+
+-- name: put_dead_letters!
+INSERT INTO console.dead_letters (topic, group_id, code, letters, since)
+VALUES (:topic, :group_id, :code, :letters, :since);
+
+-- name: dead_letters
+SELECT topic, group_id AS "group", code, letters, since FROM console.dead_letters
+ORDER BY letters DESC, topic, group_id, code;
+
+-- name: settled_letters
+SELECT target FROM console.dead_orders WHERE kind = 'letter' AND settled;
+
+-- name: oldest_transaction
+SELECT pid, owner, database, application, state, since,
+    extract(epoch FROM clock_timestamp() - since)::float AS seconds
+FROM console.oldest_transaction();

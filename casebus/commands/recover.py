@@ -1,0 +1,68 @@
+"""`casebus recover`: where a position does not fit any more, go on without loss or repetition."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+from aiokafka.errors import KafkaError
+
+from casebus.running import end, service_settings
+from services.intake import recovery as intake
+from shared.runtime.migrations import SERVICES
+from shared.runtime.postgres import open_pool
+from shared.runtime.recovery import MissingTopicError, recover_outbox
+from shared.runtime.settings import Settings, StoreSettings
+
+_ROUTER = "router"
+
+
+def recover(
+    service: Annotated[str, typer.Argument(help=f"{', '.join(SERVICES)} or {_ROUTER}.")],
+    everything: Annotated[
+        bool,
+        typer.Option(
+            help="The router: look through all it ever routed; for a lost topic of an agency."
+        ),
+    ] = False,
+) -> None:
+    """Bring the position of a service into line with what Kafka has. It may run meanwhile.
+
+    Runs with the service's own settings, on many machines in its own container.
+    """
+    if service not in (*SERVICES, _ROUTER):
+        end(
+            f"{service!r} has neither outbox nor position; one of {', '.join(SERVICES)}, {_ROUTER}"
+        )
+    if everything and service != _ROUTER:
+        end("--everything is for the router only; an outbox is always compared as a whole")
+    try:
+        if service == _ROUTER:
+            asyncio.run(_recover_router(service_settings(_ROUTER), everything))
+        else:
+            asyncio.run(_recover_outbox(service_settings(service), service))
+    except MissingTopicError as error:
+        end(str(error))
+    except (KafkaError, TimeoutError) as error:
+        end(f"Kafka does not answer as it should, nothing was changed: {error!r}")
+
+
+async def _recover_outbox(settings: Settings, service: str) -> None:
+    assert isinstance(settings, StoreSettings)
+    pool = await open_pool(settings, f"recover-{service}")
+    try:
+        if service == "intake":
+            await intake.enter_again(settings, pool, print)
+        found = await recover_outbox(settings, pool, service, print)
+    finally:
+        await pool.close()
+    print(
+        f"{service}: {found.in_kafka} rows were in Kafka already, {found.to_send} are sent from "
+        f"now on; {found.unknown} records there have no row any more"
+    )
+
+
+async def _recover_router(settings: Settings, everything: bool) -> None:
+    from services.router import recovery as router
+
+    found = await router.recover(settings, print, everything=everything)
+    print(f"router: {found}")
