@@ -1,9 +1,9 @@
-"""`casebus lag`: what waits, for each consumer group and outbox."""
+"""`casebus lag`: what waits, for each consumer group and outbox, and in which state they are."""
 
 import asyncio
 import json
-from dataclasses import asdict
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import asyncpg
 import typer
@@ -12,7 +12,9 @@ from rich.table import Table
 
 from casebus.running import running
 from catalogue import load_catalogue
-from services.console.lag import Lag, RelayLag, group_lags, relay_lags
+from services.console.history import Picture, measured, picture
+from services.console.lag import group_lags, relay_lags
+from services.console.stuck import oldest_transaction, stuck
 from services.console.worker import topics_of
 
 
@@ -22,48 +24,92 @@ def lag(
         bool, typer.Option("--all", help="Every partition, those without lag too.")
     ] = False,
 ) -> None:
-    """Lag per group, topic and partition, in records and seconds; outboxes in rows."""
-    groups, relays = asyncio.run(_measure())
+    """Lag per group, topic and partition, in records and seconds; outboxes in rows; states."""
+    seen, transaction, found = asyncio.run(_measure())
     if as_json:
-        shown = {"groups": [asdict(g) for g in groups], "relays": [asdict(r) for r in relays]}
-        print(json.dumps(shown))
+        shown = {"groups": seen.groups, "relays": seen.relays, "totals": seen.totals}
+        print(json.dumps(shown | {"transaction": transaction} | found, default=_plain))
         return
-    table = Table("group", "topic", "partition", "committed", "end", "records", "seconds")
-    totals: dict[str, tuple[int, float]] = {}
-    for one in groups:
-        records, seconds = totals.get(one.group, (0, 0.0))
-        totals[one.group] = (records + one.records, max(seconds, one.seconds))
-        if one.records or everything:
-            table.add_row(
-                one.group,
-                one.topic,
-                str(one.partition),
-                "-" if one.committed is None else str(one.committed),
-                str(one.end),
-                str(one.records),
-                f"{one.seconds:.1f}",
+    Console().print(_table(seen, everything))
+    late = any(relay["state"] != "OK" for relay in seen.relays)
+    if transaction is not None and late:
+        print(
+            "Outboxes wait for the oldest transaction of the database: {owner}"
+            " ({application}, {database}), pid {pid}, {state}, {seconds:.0f} s".format_map(
+                transaction
             )
-    for group, (records, seconds) in totals.items():
-        table.add_row(group, "(all)", "", "", "", str(records), f"{seconds:.1f}", style="bold")
-    for relay in relays:
+        )
+    for line in _stuck(found):
+        print(line)
+
+
+def _table(seen: Picture, everything: bool) -> Table:
+    table = Table("group", "topic", "partition", "committed", "end", "records", "seconds", "state")
+    for one in seen.groups:
+        if one["records"] or one["state"] != "OK" or everything:
+            committed = one["committed"]
+            table.add_row(
+                one["group"],
+                one["topic"],
+                str(one["partition"]),
+                "-" if committed is None else str(committed),
+                str(one["end"]),
+                str(one["records"]),
+                _seconds(one["seconds"]),
+                one["state"],
+            )
+    for total in seen.totals:
         table.add_row(
-            f"relay-{relay.outbox}",
-            "outbox rows",
-            "",
-            relay.position,
-            "",
-            str(relay.rows),
-            f"{relay.seconds:.1f}",
+            *(total["group"], "(all)", "", "", "", str(total["records"])),
+            *(_seconds(total["seconds"]), total["state"]),
             style="bold",
         )
-    Console().print(table)
+    for relay in seen.relays:
+        table.add_row(
+            *(f"relay-{relay['outbox']}", "outbox rows", "", relay["position"], ""),
+            *(str(relay["rows"]), _seconds(relay["seconds"]), relay["state"]),
+            style="bold",
+        )
+    return table
 
 
-async def _measure() -> tuple[list[Lag], list[RelayLag]]:
+def _seconds(age: float | None) -> str:
+    return "unknown" if age is None else f"{age:.1f}"
+
+
+def _stuck(found: dict[str, Any]) -> list[str]:
+    """A line for each kind of what does not go on by itself."""
+    lines = [
+        "parked: {cases} cases ({events} events) in {service}, for {who}, {code},"
+        " since {since:%F %R} UTC".format_map(one | {"who": one["agency"] or "no agency yet"})
+        for one in found["parked"]
+    ]
+    lines += [
+        "refused by Kafka: {rows} rows of {cases} cases in the outbox of {outbox},"
+        " since {since:%F %R} UTC".format_map(one)
+        for one in found["refused"]
+    ]
+    lines += [
+        "dead letters: {letters} on {topic}, {code}, since {since:%F %R} UTC".format_map(one)
+        for one in found["letters"]
+    ]
+    return [*lines, "Look at them with: casebus dead list"] if lines else []
+
+
+def _plain(value: Any) -> str:
+    assert isinstance(value, datetime)
+    return value.isoformat()
+
+
+async def _measure() -> tuple[Picture, dict[str, Any] | None, dict[str, Any]]:
+    """What is measured now, judged with what the console measured in the minutes before."""
     system = running()
     groups = await group_lags(system.settings, topics_of(load_catalogue()))
     connection = await asyncpg.connect(system.postgres)
     try:
-        return groups, await relay_lags(system.settings, connection)
+        relays = await relay_lags(system.settings, connection)
+        before = await measured(connection)
+        seen = picture([*before, (datetime.now(UTC), groups, relays)])
+        return seen, await oldest_transaction(connection), await stuck(connection)
     finally:
         await connection.close()

@@ -1,6 +1,6 @@
 """The operators' pages and JSON: what is stuck, where everything is, and the releases of rules."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -13,8 +13,11 @@ from pydantic import AfterValidator
 from catalogue import Catalogue
 from services.console import shadow, store
 from services.console.domain import in_force
+from services.console.history import measured, picture
 from services.console.releases import all_releases
 from services.console.settings import ConsoleSettings
+from services.console.states import STATES
+from services.console.stuck import oldest_transaction, stuck
 from services.console.texts import TEXTS
 from shared.runtime.postgres import Pool
 
@@ -22,14 +25,20 @@ _PAGES = Path(__file__).parent / "pages"
 _CITY = ZoneInfo("Asia/Taipei")
 # What a page shows of a list; the command line shows all of it.
 _MOST = 100
-# Below these a lag is the ordinary movement of things, and nobody is bothered with it.
-_WARN_RECORDS = 10
-_WARN_SECONDS = 30.0
+# After this a measurement says nothing of now.
+_FRESH_S = 30.0
 
 
 def _language(wanted: str) -> str:
     """One that there are pages in: what else a browser asks for gets the city's own."""
     return wanted if wanted in TEXTS else "en" if wanted.startswith("en") else "zh-TW"
+
+
+def _most_urgent(partition: dict[str, Any]) -> tuple[int, float, int]:
+    """Sorts the worst and the oldest first; an age that is not known counts as old."""
+    seconds = partition["seconds"]
+    age = float("inf") if seconds is None else seconds
+    return -STATES.index(partition["state"]), -age, -partition["records"]
 
 
 Lang = Annotated[str, AfterValidator(_language)]
@@ -39,25 +48,22 @@ def add_routes(app: FastAPI, settings: ConsoleSettings, catalogue: Catalogue, po
     pages = Environment(loader=FileSystemLoader(_PAGES), autoescape=True, undefined=StrictUndefined)
 
     async def collect() -> dict[str, Any]:
-        samples = await store.latest_samples(pool)
-        groups: dict[str, dict[str, Any]] = {}
-        for sample in samples:
-            one = groups.setdefault(
-                sample["group_id"],
-                {"group": sample["group_id"], "records": 0, "seconds": 0.0, "partitions": []},
-            )
-            one["records"] += sample["records"]
-            one["seconds"] = max(one["seconds"], sample["seconds"])
-            if sample["records"]:
-                one["partitions"].append(sample)
-        for one in groups.values():
-            late = one["records"] >= _WARN_RECORDS and one["seconds"] >= _WARN_SECONDS
-            one["state"] = "lagging" if late else "ok"
+        seen = picture(await measured(pool))
+        groups = []
+        for total in seen.totals:
+            behind = [
+                one
+                for one in seen.groups
+                if one["group"] == total["group"] and (one["records"] or one["state"] != "OK")
+            ]
+            groups.append(total | {"partitions": sorted(behind, key=_most_urgent)})
+        late = any(relay["state"] != "OK" for relay in seen.relays)
         return {
-            "sampled_at": samples[0]["sampled_at"] if samples else None,
-            "groups": sorted(groups.values(), key=lambda one: one["group"]),
-            "relays": await store.latest_relay_samples(pool),
-            **await store.overview(pool),
+            "sampled_at": seen.sampled_at,
+            "groups": sorted(groups, key=lambda one: str(one["group"])),
+            "relays": seen.relays,
+            "transaction": await oldest_transaction(pool) if late else None,
+            **await stuck(pool),
         }
 
     async def released() -> dict[str, Any]:
@@ -76,7 +82,11 @@ def add_routes(app: FastAPI, settings: ConsoleSettings, catalogue: Catalogue, po
                 t=TEXTS[lang],
                 links=settings.links,
                 agencies=catalogue.agencies,
+                now=datetime.now(UTC),
+                fresh_s=max(_FRESH_S, 3 * settings.sample_every_s),
+                city=_CITY,
                 **await collect(),
+                **await store.overview(pool),
                 **await released(),
             )
         )
@@ -104,8 +114,7 @@ def add_routes(app: FastAPI, settings: ConsoleSettings, catalogue: Catalogue, po
 
     @app.get("/api/lag")
     async def lag() -> dict[str, Any]:
-        found = await collect()
-        return {name: found[name] for name in ("sampled_at", "groups", "relays", "parked")}
+        return await collect()
 
     @app.get("/style.css")
     async def style() -> Response:

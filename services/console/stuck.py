@@ -26,17 +26,17 @@ _BY_AGENCY = f"""
     LEFT JOIN backoffice.cases c ON c.case_id =
         CASE WHEN pg_input_is_valid(p.case_id, 'uuid') THEN p.case_id::uuid END
     GROUP BY 1, 2, 3, 4 ORDER BY cases DESC, since
-"""  # noqa: S608 - all names are of this file
+"""
 _ALL = f"""
     SELECT count(DISTINCT case_id) AS cases, min(at) AS since FROM (
         SELECT case_id, parked_at AS at FROM ({_PARKED}) p
-        UNION ALL SELECT convert_from(key, 'UTF8'), created_at FROM ({_REFUSED}) r
+        UNION ALL SELECT encode(key, 'escape'), created_at FROM ({_REFUSED}) r
     ) stuck
-"""  # noqa: S608 - all names are of this file
+"""
 _BY_OUTBOX = f"""
     SELECT outbox, count(*) AS rows, count(DISTINCT key) AS cases, min(created_at) AS since
     FROM ({_REFUSED}) r GROUP BY outbox ORDER BY outbox
-"""  # noqa: S608 - all names are of this file
+"""
 
 
 async def stuck(connection: "Connection | Pool") -> dict[str, Any]:

@@ -45,12 +45,17 @@ def connection(settings: Settings) -> dict[str, Any]:
     return found
 
 
-def consumer(settings: Settings, *topics: str, group: str | None = None) -> AIOKafkaConsumer:
-    """A consumer that sees committed records only, from the beginning, and commits by hand."""
+def consumer(
+    settings: Settings, *topics: str, group: str | None = None, reset: str = "earliest"
+) -> AIOKafkaConsumer:
+    """A consumer that sees committed records only and commits by hand.
+
+    Without a position it begins at the beginning; with `reset` "none" that is an error.
+    """
     return AIOKafkaConsumer(
         *topics,
         group_id=group,
-        auto_offset_reset="earliest",
+        auto_offset_reset=reset,
         enable_auto_commit=False,
         isolation_level="read_committed",
         session_timeout_ms=SESSION_TIMEOUT_MS,

@@ -134,7 +134,7 @@ class Sink:
                     await self._drop(connection, int(number), named)
             if named is not None and first is not None and first[0] != int(number):
                 return Done("dropped; what is parked before it still waits")
-            said = "dropped; "
+            said = "dropped"
         while True:
             try:
                 async with self._pool.acquire() as connection, connection.transaction():
@@ -154,7 +154,7 @@ class Sink:
                 return Done(f"{said}{handled} handled; parked again: {code} {error}", settled=False)
             finally:
                 self._ring()
-        return Done(f"{said}{handled} handled" if said or handled else "nothing is parked any more")
+        return Done(f"{said}{handled} handled" if handled else said or "nothing is parked any more")
 
     async def _replay(self, connection: Connection, record: Record) -> None:
         event = self._decode(record)

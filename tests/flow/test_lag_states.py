@@ -1,0 +1,150 @@
+"""A consumer that stands still, one that is gone, one that was set back, and those that are idle:
+each is shown as what it is, and as well again once it is."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from aiokafka.structs import OffsetAndMetadata
+
+from shared.contract import topics
+from shared.runtime import kafka
+from tests.city import City, application, eventually
+
+APPLICATIONS = 12
+
+
+class Console:
+    """What the console tells, asked again and again."""
+
+    def __init__(self, city: City) -> None:
+        self._client = httpx.AsyncClient(base_url=city.running.urls["console"])
+
+    async def lag(self) -> dict[str, Any]:
+        answer = await self._client.get("/api/lag")
+        found: dict[str, Any] = answer.raise_for_status().json()
+        return found
+
+    async def group(self, name: str) -> dict[str, Any]:
+        groups = (await self.lag())["groups"]
+        return next((one for one in groups if one["group"] == name), {})
+
+    async def becomes(self, name: str, state: str, within_s: float = 60) -> None:
+        await eventually(
+            lambda: self.group(name), lambda found: found.get("state") == state, within_s
+        )
+
+    async def page(self) -> str:
+        return (await self._client.get("/", params={"lang": "en"})).raise_for_status().text
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+@asynccontextmanager
+async def console_of(city: City) -> AsyncIterator[Console]:
+    console = Console(city)
+    try:
+        yield console
+    finally:
+        await console.close()
+
+
+@asynccontextmanager
+async def frozen(city: City, name: str) -> AsyncIterator[None]:
+    """One process stands still; it goes on whatever happens."""
+    pid = city.running.pids[name]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@asynccontextmanager
+async def transaction(city: City, statement: str) -> AsyncIterator[None]:
+    """A transaction that somebody has left open after `statement`."""
+    connection = await city.database()
+    try:
+        async with connection.transaction():
+            await connection.execute(statement)
+            yield
+    finally:
+        await connection.close()
+
+
+async def set_back(city: City, user: str, group: str, topic: str) -> None:
+    """Take the group's position in one partition of the topic back by one; it has no member."""
+    consumer = kafka.consumer(city.kafka(user), group=group)
+    await consumer.start()
+    try:
+        for partition in await kafka.partitions_of(consumer, [topic]):
+            consumer.assign([partition])
+            committed = await consumer.committed(partition)
+            if committed:
+                await consumer.commit({partition: OffsetAndMetadata(committed - 1, "")})
+                return
+        raise AssertionError(f"{group} never committed on {topic}")
+    finally:
+        await consumer.stop()
+
+
+async def test_a_consumer_that_is_set_back_and_one_that_is_gone_are_shown_as_that(
+    city: City,
+) -> None:
+    async with console_of(city) as console:
+        await city.submit(application())
+        await console.becomes("notifier-ledger", "OK")
+        async with frozen(city, "notifier"):
+            await asyncio.gather(*(city.submit(application()) for _ in range(APPLICATIONS)))
+            await eventually(
+                lambda: console.group("notifier-ledger"), lambda found: found["members"] == 0
+            )
+            await set_back(city, "notifier", "notifier-ledger", topics.APPLICATIONS)
+            await console.becomes("notifier-ledger", "REWOUND")
+            await console.becomes("notifier-ledger", "STOPPED")
+            waiting = (await console.group("notifier-ledger"))["records"]
+            await city.submit(application())
+            found = await eventually(
+                lambda: console.group("notifier-ledger"),
+                lambda found: found["records"] > waiting,
+            )
+            assert found["seconds"] >= 30
+            told = await city.acommand("lag")
+            states = {one["group"]: one["state"] for one in told["totals"]}
+            assert states["notifier-ledger"] == "STOPPED"
+            assert states["console-shadow"] == "OK"
+            assert {one["state"] for one in told["relays"]} == {"OK"}
+            assert "Nobody is there" in await console.page()
+        await console.becomes("notifier-ledger", "OK")
+
+
+async def test_a_consumer_that_stands_still_is_shown_and_so_is_what_holds_an_outbox(
+    city: City,
+) -> None:
+    async with console_of(city) as console:
+        # Of this mode a transaction gets no number yet, and holds no relay.
+        async with transaction(city, "LOCK TABLE backoffice.inbox IN SHARE MODE"):
+            await asyncio.gather(*(city.submit(application()) for _ in range(APPLICATIONS)))
+            await eventually(
+                lambda: console.group("backoffice-inbox"),
+                lambda found: found["records"] >= APPLICATIONS,
+            )
+            async with transaction(city, "SELECT pg_current_xact_id()"):
+                await asyncio.gather(*(city.submit(application()) for _ in range(APPLICATIONS)))
+                await console.becomes("backoffice-inbox", "STALLED")
+
+                async def intake() -> dict[str, Any]:
+                    relays = (await console.lag())["relays"]
+                    return next(one for one in relays if one["outbox"] == "intake")
+
+                found = await eventually(intake, lambda found: found["state"] != "OK", 60)
+                assert found["state"] == "STALLED"
+                assert (await console.lag())["transaction"]["owner"] == "postgres"
+                assert "The oldest transaction" in await console.page()
+        await console.becomes("backoffice-inbox", "OK")
+        assert (await console.lag())["transaction"] is None
