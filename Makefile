@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 CASEBUS := $(BIN)/casebus
 .DEFAULT_GOAL := help
-.PHONY: help setup up down doctor test test-unit check format lock bench bench-rules clean
+.PHONY: help setup up down doctor test test-unit test-faults check format lock bench bench-rules clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ test: .venv/.ready ## All tests, on a real Kafka and a real PostgreSQL
 
 test-unit: .venv/.ready ## Only those that need neither
 	@$(BIN)/pytest tests/unit
+
+test-faults: .venv/.ready ## The ten faults in their full form, with three brokers
+	@CASEBUS_FAULTS=full $(BIN)/pytest tests/faults
 
 check: .venv/.ready ## Format, lint, types, import contracts
 	@$(BIN)/ruff format --check .

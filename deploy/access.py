@@ -7,7 +7,7 @@ transaction needs WRITE on the transactional id and READ on the group and on the
 import hashlib
 import hmac
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from catalogue import Catalogue
@@ -19,12 +19,16 @@ SERVICE_USERS = ("intake", "router", "backoffice", "notifier", "console", OPERAT
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """`user` may do `operation` on a resource; a name that ends in '*' is a prefix."""
+    """`user` may do `operation` on a resource; a name that ends in '*' is a prefix.
+
+    `for_recovery`: only `casebus recover` needs it, to compare what is there with what should be.
+    """
 
     user: str
     operation: Literal["READ", "WRITE", "DESCRIBE"]
     kind: Literal["TOPIC", "GROUP", "TRANSACTIONAL_ID"]
     name: str
+    for_recovery: bool = field(default=False, compare=False)
 
 
 def agency_user(code: str) -> str:
@@ -49,8 +53,9 @@ def grants(catalogue: Catalogue) -> Iterator[Grant]:
     yield from _reads("intake", "intake-projection", topics.CASES, topics.NOTICES)
     yield from _relays("intake", topics.APPLICATIONS, dead_of[topics.CASES], notices_dead)
 
-    # `casebus recover router` looks at what the agencies have.
-    yield from _reads("router", "router", *dead_of, topics.ROUTER_REPLAYS, topics.RULES, *cases)
+    yield from _reads("router", "router", *dead_of, topics.ROUTER_REPLAYS, topics.RULES)
+    for name in cases:
+        yield Grant("router", "READ", "TOPIC", name, for_recovery=True)
     yield from _writes(
         "router",
         "router-*",
@@ -110,8 +115,9 @@ def _writes(user: str, transactional_id: str, *names: str) -> Iterator[Grant]:
 def _relays(service: str, *names: str) -> Iterator[Grant]:
     group = f"relay-{service}"
     yield from _writes(service, group, *names)
-    # `casebus recover` compares the outbox with what is there.
-    yield from _reads(service, group, topics.POSITIONS, *names)
+    yield from _reads(service, group, topics.POSITIONS)
+    for name in names:
+        yield Grant(service, "READ", "TOPIC", name, for_recovery=True)
 
 
 def passwords_needed(agencies: Sequence[str], agencies_secret: str) -> dict[str, str]:

@@ -38,11 +38,17 @@ def up(
     rate: Annotated[
         float, typer.Option(help="Sample applications a second; 0 is none.", min=0, max=50)
     ] = 1.0,
+    brokers: Annotated[
+        int | None,
+        typer.Option(help="Kafka brokers, 1 or 3; kept with the data.  [default: 1]"),
+    ] = None,
 ) -> None:
     """Run the whole city on this machine, in the foreground; Ctrl-C ends it."""
     folder = data_folder()
+    if brokers not in (None, 1, 3):
+        end("--brokers is 1, or 3: of three any one may fail")
     try:
-        asyncio.run(start_all(Wishes(folder, fresh, rate), Console()))
+        asyncio.run(start_all(Wishes(folder, fresh, rate, brokers), Console()))
     except AlreadyRunningError:
         end(f"the city runs already from {folder}; `casebus down` ends it")
     except (StartError, JarError, FormatError, InitError, migrations.MigrationError) as error:

@@ -1,6 +1,7 @@
 """`casebus recover`: where a position does not fit any more, go on without loss or repetition."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import typer
@@ -8,12 +9,17 @@ from aiokafka.errors import KafkaError
 
 from casebus.running import end, service_settings
 from services.intake import recovery as intake
+from services.notifier import recovery as notifier
 from shared.runtime.migrations import SERVICES
-from shared.runtime.postgres import open_pool
+from shared.runtime.postgres import Pool, open_pool
 from shared.runtime.recovery import MissingTopicError, recover_outbox
 from shared.runtime.settings import Settings, StoreSettings
 
 _ROUTER = "router"
+_ENTER_AGAIN: dict[str, Callable[[Settings, Pool, Callable[[str], None]], Awaitable[object]]] = {
+    "intake": intake.enter_again,
+    "notifier": notifier.enter_again,
+}
 
 
 def recover(
@@ -30,9 +36,7 @@ def recover(
     Runs with the service's own settings, on many machines in its own container.
     """
     if service not in (*SERVICES, _ROUTER):
-        end(
-            f"{service!r} has neither outbox nor position; one of {', '.join(SERVICES)}, {_ROUTER}"
-        )
+        end(f"{service!r} has neither outbox nor position; one of {', '.join(SERVICES)}, {_ROUTER}")
     if everything and service != _ROUTER:
         end("--everything is for the router only; an outbox is always compared as a whole")
     try:
@@ -50,8 +54,8 @@ async def _recover_outbox(settings: Settings, service: str) -> None:
     assert isinstance(settings, StoreSettings)
     pool = await open_pool(settings, f"recover-{service}")
     try:
-        if service == "intake":
-            await intake.enter_again(settings, pool, print)
+        if enter_again := _ENTER_AGAIN.get(service):
+            await enter_again(settings, pool, print)
         found = await recover_outbox(settings, pool, service, print)
     finally:
         await pool.close()

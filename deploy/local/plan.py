@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,27 @@ PORTS: Mapping[str, int] = {
 }
 PAGES = ("console", "intake", "backoffice", "mailbox", "sms")
 SERVICES = ("intake", "router", "backoffice", "notifier", "console")
+
+
+def usual_ports(brokers: int) -> dict[str, int]:
+    """PORTS; of several brokers each has a pair of its own, from the one's on."""
+    if brokers == 1:
+        return dict(PORTS)
+    found = {name: port for name, port in PORTS.items() if not name.startswith("kafka")}
+    for at in range(brokers):
+        found[f"kafka-{at + 1}"] = PORTS["kafka"] + 2 * at
+        found[f"kafka-{at + 1}-controller"] = PORTS["kafka-controller"] + 2 * at
+    return found
+
+
+def broker_names(ports: Mapping[str, int]) -> list[str]:
+    """kafka-1, kafka-2, ... where the ports have them, else kafka, which is alone."""
+    return [name for name in ports if re.fullmatch(r"kafka-\d+", name)] or ["kafka"]
+
+
+def kafka(ports: Mapping[str, int]) -> str:
+    """All brokers as clients are told: host:port, separated by commas."""
+    return ",".join(f"127.0.0.1:{ports[name]}" for name in broker_names(ports))
 
 
 def urls(ports: Mapping[str, int]) -> dict[str, str]:
@@ -59,7 +81,7 @@ def programs(
     }
     for name in SERVICES:
         settings = {
-            "KAFKA": f"127.0.0.1:{ports['kafka']}",
+            "KAFKA": kafka(ports),
             "KAFKA_SECURITY": "SASL_PLAINTEXT",
             "KAFKA_USERNAME": name,
             "KAFKA_PASSWORD": secrets.kafka[name],
@@ -118,6 +140,6 @@ def _links(ports: Mapping[str, int]) -> dict[str, str]:
         "SMS": pages["sms"],
         "console": pages["console"],
         "metrics": f"{pages['console']}/metrics",
-        "Kafka": f"127.0.0.1:{ports['kafka']}",
+        "Kafka": kafka(ports),
         "PostgreSQL": f"127.0.0.1:{ports['postgres']}",
     }

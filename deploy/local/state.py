@@ -40,7 +40,7 @@ class Running:
 
 
 def write_running(folder: Path, running: Running) -> None:
-    _write(folder / "running.json", asdict(running))
+    write_json(folder / "running.json", asdict(running))
 
 
 def read_running(folder: Path) -> Running | None:
@@ -107,11 +107,12 @@ class Secrets:
                 kafka={user: secrets.token_urlsafe(24) for user in ("admin", *SERVICE_USERS)},
                 postgres={role: secrets.token_urlsafe(24) for role in ("postgres", *ROLES)},
             )
-            _write(path, asdict(made))
+            write_json(path, asdict(made))
             return made
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """The whole file or none of it, readable by its owner only."""
     fresh = path.with_suffix(".new")
     fresh.touch(mode=0o600)
     fresh.write_text(json.dumps(content, indent=2))

@@ -19,15 +19,23 @@ _LOG_LIMIT_BYTES = 20 * 1024 * 1024
 _PR_SET_PDEATHSIG = 1
 
 
+class PrepareError(Exception):
+    """A program has not what it needs to start; the message says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A process to keep. `identity` are a subprocess's user and group; none: who asks."""
+    """A process to keep. `identity` are a subprocess's user and group; none: who asks.
+
+    `prepare` is done in a thread before each start; it raises PrepareError or OSError.
+    """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     stop_signal: signal.Signals = signal.SIGTERM
     identity: Mapping[str, Any] = field(default_factory=dict)
+    prepare: Callable[[], None] | None = None
 
 
 class Supervisor:
@@ -74,20 +82,32 @@ class Supervisor:
         pause_s = 0.3
         while True:
             began = time.monotonic()
-            child = await self._spawn(program)
-            self._children[program.name] = child
-            self._changed({name: one.pid for name, one in self._children.items()})
-            status = await child.wait()
-            if time.monotonic() - began > _STEADY_S:
-                pause_s = 0.3
-            how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
-            lines = "".join(f"\n    {line}" for line in self._last_lines(program.name))
-            self._told(
-                f"{program.name} ended {how}; it is started again in {pause_s:.1f} s. "
-                f"The end of {self.log_of(program.name)}:{lines}"
-            )
+            try:
+                if program.prepare is not None:
+                    await asyncio.to_thread(program.prepare)
+            except (PrepareError, OSError) as error:
+                self._told(
+                    f"{program.name} cannot be started, tried again in {pause_s:.1f} s: {error}"
+                )
+            else:
+                how = await self._run(program)
+                if time.monotonic() - began > _STEADY_S:
+                    pause_s = 0.3
+                lines = "".join(f"\n    {line}" for line in self._last_lines(program.name))
+                self._told(
+                    f"{program.name} ended {how}; it is started again in {pause_s:.1f} s. "
+                    f"The end of {self.log_of(program.name)}:{lines}"
+                )
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    async def _run(self, program: Program) -> str:
+        """Start it and wait for its end; how it ended."""
+        child = await self._spawn(program)
+        self._children[program.name] = child
+        self._changed({name: one.pid for name, one in self._children.items()})
+        status = await child.wait()
+        return f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
 
     async def _spawn(self, program: Program) -> asyncio.subprocess.Process:
         path = self.log_of(program.name)

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from catalogue import load_catalogue
 from deploy import topics
 from deploy.access import passwords_needed
 from deploy.local import plan
+from deploy.local.cluster import Cluster, brokers
 from deploy.local.jars import classpath
 from deploy.local.kafka import Broker
 from deploy.local.ports import choose
@@ -43,11 +44,13 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a person may choose. `rate` is sample applications a second; 0 is none."""
+    """What a person may choose. `rate` is sample applications a second; 0 is none. `brokers` is
+    1 or 3; None: as many as the data folder has, one in a new one."""
 
     folder: Path
     fresh: bool = False
     rate: float = 1.0
+    brokers: int | None = None
 
 
 async def up(wishes: Wishes, console: Console) -> None:
@@ -58,13 +61,17 @@ async def up(wishes: Wishes, console: Console) -> None:
     with hold(wishes.folder):
         if wishes.fresh:
             _clear(wishes.folder)
+        cluster = _cluster(wishes)
         secrets = Secrets.of(wishes.folder)
         began = time.monotonic()
         jars = tuple(await asyncio.to_thread(_jars, console))
-        ports = choose(plan.PORTS, lambda line: console.print(f"[yellow]{line}[/yellow]"))
+        ports = choose(
+            plan.usual_ports(cluster.brokers),
+            lambda line: console.print(f"[yellow]{line}[/yellow]"),
+        )
         running = Running(
             os.getpid(),
-            f"127.0.0.1:{ports['kafka']}",
+            plan.kafka(ports),
             ports["postgres"],
             plan.urls(ports),
             plan.health(ports),
@@ -77,18 +84,13 @@ async def up(wishes: Wishes, console: Console) -> None:
         database = Server(
             wishes.folder / "postgres", ports["postgres"], secrets.postgres["postgres"]
         )
-        broker = Broker(
-            wishes.folder / "kafka",
-            jars,
-            ports["kafka"],
-            ports["kafka-controller"],
-            secrets.kafka["admin"],
-        )
+        admin_password = secrets.kafka["admin"]
+        kafkas = brokers(cluster, wishes.folder, ports, jars, admin_password)
         logs = wishes.folder / "logs"
         told = _teller(console)
         supervisor = Supervisor(logs, told, changed)
         starting = asyncio.create_task(
-            _start(supervisor, database, broker, ports, secrets, wishes, console)
+            _start(supervisor, database, kafkas, ports, secrets, wishes, console)
         )
         waiter = asyncio.create_task(stopping.wait())
         try:
@@ -102,14 +104,25 @@ async def up(wishes: Wishes, console: Console) -> None:
             waiter.cancel()
             await asyncio.gather(starting, waiter, return_exceptions=True)
             console.print("stopping ...")
-            await _stop(supervisor, running)
+            await _stop(supervisor, running, list(kafkas))
             console.print("stopped; the data stays in", str(wishes.folder))
+
+
+def _cluster(wishes: Wishes) -> Cluster:
+    """The data folder's. Raises StartError when another number of brokers is wished."""
+    found = Cluster.of(wishes.folder, wishes.brokers or 1)
+    if wishes.brokers not in (None, found.brokers):
+        raise StartError(
+            f"{wishes.folder} was made with --brokers {found.brokers} and stays so; another "
+            "number needs another folder (CASEBUS_DATA), or `--fresh`, which deletes its data"
+        )
+    return found
 
 
 async def _start(
     supervisor: Supervisor,
     database: Server,
-    broker: Broker,
+    kafkas: dict[str, Broker],
     ports: dict[str, int],
     secrets: Secrets,
     wishes: Wishes,
@@ -117,25 +130,29 @@ async def _start(
 ) -> None:
     catalogue = load_catalogue()
     with _step(console, "Kafka and PostgreSQL"):
-        await asyncio.gather(asyncio.to_thread(broker.prepare), asyncio.to_thread(database.prepare))
+        prepares = [database.prepare, *(broker.prepare for broker in kafkas.values())]
+        await asyncio.gather(*(asyncio.to_thread(prepare) for prepare in prepares))
         environment = {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8"}
         supervisor.start(
             Program("postgres", database.command(), environment, signal.SIGINT, database.identity)
         )
-        supervisor.start(Program("kafka", broker.command(), environment))
+        for name, broker in kafkas.items():
+            supervisor.start(Program(name, broker.command(), environment, prepare=broker.prepare))
         await _within(database.wait(30), "PostgreSQL", supervisor.log_of("postgres"))
         admin = Settings(
-            kafka=broker.address,
+            kafka=plan.kafka(ports),
             kafka_security="SASL_PLAINTEXT",
             kafka_username="admin",
             kafka_password=SecretStr(secrets.kafka["admin"]),
         )
-        await _within(kafka_answers(admin, 60), "Kafka", supervisor.log_of("kafka"))
+        log = supervisor.log_of(next(iter(kafkas)))
+        await _within(kafka_answers(admin, 60, len(kafkas)), "Kafka", log)
     with _step(console, "tables, topics, users, rules"):
         await migrations.apply(database.admin_uri, secrets.postgres)
         passwords = {u: p for u, p in secrets.kafka.items() if u != "admin"}
         passwords |= passwords_needed(list(catalogue.agencies), secrets.agencies)
-        await asyncio.to_thread(topics.apply, admin, catalogue, passwords, topics.Shape())
+        shape = topics.Shape(replication=len(kafkas))
+        await asyncio.to_thread(topics.apply, admin, catalogue, passwords, shape)
         try:
             await release_own_rules(database.uri("console", secrets.postgres["console"]), catalogue)
         except (OwnRulesError, TimeoutError) as error:
@@ -148,9 +165,9 @@ async def _start(
         supervisor.start(plan.traffic(wishes.rate, wishes.folder))
 
 
-async def _stop(supervisor: Supervisor, running: Running) -> None:
+async def _stop(supervisor: Supervisor, running: Running, kafkas: Sequence[str]) -> None:
     """First who makes work, then who does it, then what they stand on: within 10 s in all."""
-    stores = ("kafka", "postgres")
+    stores = (*kafkas, "postgres")
     await supervisor.stop(["traffic"], 0.5)
     await supervisor.stop([name for name in running.pids if name not in stores], 4)
     await supervisor.stop(stores, 5)
@@ -163,18 +180,20 @@ async def _within(work: Any, what: str, log: Path) -> None:
         raise StartError(f"{what} does not answer; its log is {log}") from None
 
 
-async def kafka_answers(settings: Settings, timeout_s: float) -> None:
-    """Until the broker lets this user in. Raises TimeoutError."""
+async def kafka_answers(settings: Settings, timeout_s: float, brokers: int = 1) -> None:
+    """Until Kafka lets this user in and so many brokers are up. Raises TimeoutError."""
     async with asyncio.timeout(timeout_s):
         while True:
             admin = kafka.admin(settings)
             try:
                 await admin.start()
-                return
+                if len((await admin.describe_cluster())["brokers"]) >= brokers:
+                    return
             except KafkaError:
-                await asyncio.sleep(0.2)
+                pass
             finally:
                 await admin.close()
+            await asyncio.sleep(0.2)
 
 
 async def _healthy(supervisor: Supervisor, ports: dict[str, int]) -> None:

@@ -130,12 +130,14 @@ def _waiting(
 
 async def _members(admin: AIOKafkaAdminClient, groups: list[str]) -> dict[str, int]:
     """How many members each group has; 0 of a group that there is none of."""
-    found = {}
-    for answer in await admin.describe_consumer_groups(groups):
-        for group in answer.to_object()["groups"]:
-            if not group["error_code"]:
-                found[group["group"]] = len(group["members"])
-    return found
+    # One by one: aiokafka does not read an answer about several groups.
+    answers = [await admin.describe_consumer_groups([group]) for group in groups]
+    return {
+        group["group"]: len(group["members"])
+        for (answer,) in answers
+        for group in answer.to_object()["groups"]
+        if not group["error_code"]
+    }
 
 
 async def _timestamps(

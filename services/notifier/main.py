@@ -23,6 +23,7 @@ async def run(only: tuple[str, ...] = PARTS) -> None:
     settings = load(NotifierSettings)
     pool = await open_pool(settings, "notifier")
     bell = Bell(pool, SCHEMA)
+    relay = Relay(settings, pool, SCHEMA)
 
     async def check() -> dict[str, bool]:
         return {"postgres": await answers(pool)}
@@ -52,10 +53,13 @@ async def run(only: tuple[str, ...] = PARTS) -> None:
         mail = SmtpChannel(mail_host, mail_port, settings.mail_from)
         channels = {"sms": sms, "mail": mail}
         vault = Vault(settings.master_key)
-        dispatcher = worker.Dispatcher(settings, pool, vault, channels, Messages.load(), bell.ring)
+        # A ledger from an older copy does not know what was sent since: it would be sent again.
+        dispatcher = worker.Dispatcher(
+            settings, pool, vault, channels, Messages.load(), bell.ring, relay.until_it_fits
+        )
         parts["dispatcher"] = dispatcher.run
     if "relay" in only:
-        parts["relay"] = Relay(settings, pool, SCHEMA).run
+        parts["relay"] = relay.run
     await run_parts({name: part() for name, part in parts.items()})
 
 

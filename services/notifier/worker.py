@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -52,7 +52,9 @@ class Dispatcher:
         channels: Mapping[str, Channel],
         messages: Messages,
         ring: Callable[[], None],
+        ready: Callable[[], Awaitable[None]],
     ) -> None:
+        self._ready = ready
         self._settings = settings
         self._pool = pool
         self._vault = vault
@@ -62,6 +64,8 @@ class Dispatcher:
         self._ring = ring
 
     async def run(self) -> None:
+        """Send, until cancelled, once `ready` has returned."""
+        await self._ready()
         for channel in self._channels.values():
             await channel.start()
         try:

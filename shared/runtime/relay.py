@@ -41,6 +41,7 @@ _QUICK_POLLS = 25
 # Group offsets expire when nobody commits them: say the position again although nothing moved.
 _REPEAT_POSITION_S = 6 * 3600
 _PURGE_EVERY_S = 3600
+_LOOK_AGAIN_S = 5.0
 # Another relay of the same outbox has taken over.
 FENCED = (ProducerFenced, InvalidProducerEpoch)
 POSITION = TopicPartition(topics.POSITIONS, 0)
@@ -154,7 +155,7 @@ class Relay:
                 # Somebody has to mend it; the rest of the service goes on, and so do we after it.
                 metrics.POSITION_LOST.labels(self._schema).set(1)
                 log.error("relay.position_lost", outbox=self._schema, error=str(error))
-                delay_s = 5.0
+                delay_s = _LOOK_AGAIN_S
             except (KafkaError, *TRANSIENT) as error:
                 if isinstance(error, FENCED):
                     metrics.FENCES.labels(group(self._schema)).inc()
@@ -186,6 +187,18 @@ class Relay:
 
     def _on_ring(self, *_: object) -> None:
         self._wake.set()
+
+    async def until_it_fits(self) -> None:
+        """Returns once the position in Kafka fits the rows: the database is none of before."""
+        while True:
+            try:
+                await self._resume()
+                return
+            except PositionLostError as error:
+                log.error("relay.position_lost", outbox=self._schema, error=str(error))
+            except (KafkaError, *TRANSIENT) as error:
+                log.warning("relay.retry", outbox=self._schema, error=repr(error))
+            await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def _purged(self) -> Position | None:
         """Up to where rows were purged; (0, 0) when none was, but some were sent."""
