@@ -23,13 +23,14 @@ from benchmarks.contenders.rules import city_release
 from catalogue import load_catalogue
 from deploy import topics as topics_of_city
 from deploy.local import plan
+from deploy.local.cluster import kafka_answers
 from deploy.local.jars import classpath
 from deploy.local.kafka import Broker
 from deploy.local.ports import choose
 from deploy.local.postgres import Server
 from deploy.local.state import Secrets
 from deploy.local.supervisor import Program, Supervisor
-from deploy.local.up import is_healthy, kafka_answers
+from deploy.local.up import is_healthy
 from shared.contract import topics
 from shared.contract.wire import encode
 from shared.runtime import kafka, migrations

@@ -54,7 +54,7 @@ def grants(catalogue: Catalogue) -> Iterator[Grant]:
     yield from _relays("intake", topics.APPLICATIONS, dead_of[topics.CASES], notices_dead)
 
     yield from _reads("router", "router", *dead_of, topics.ROUTER_REPLAYS, topics.RULES)
-    for name in cases:
+    for name in (*cases, *dead_of.values(), topics.dead(topics.ROUTER_REPLAYS)):
         yield Grant("router", "READ", "TOPIC", name, for_recovery=True)
     yield from _writes(
         "router",

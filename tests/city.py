@@ -91,6 +91,11 @@ class City:
         assert found is not None
         return found
 
+    @property
+    def brokers(self) -> list[str]:
+        """The names of Kafka's programs, which are those of their folders too: one, or three."""
+        return sorted(name for name in self.running.pids if name.startswith("kafka"))
+
     def kill(self, name: str) -> int:
         """kill -9 one of its processes; its process id."""
         pid = self.running.pids[name]

@@ -31,14 +31,8 @@ def lag(
         print(json.dumps(shown | {"transaction": transaction} | found, default=_plain))
         return
     Console().print(_table(seen, everything))
-    late = any(relay["state"] != "OK" for relay in seen.relays)
-    if transaction is not None and late:
-        print(
-            "Outboxes wait for the oldest transaction of the database: {owner}"
-            " ({application}, {database}), pid {pid}, {state}, {seconds:.0f} s".format_map(
-                transaction
-            )
-        )
+    if transaction is not None and any(relay["state"] != "OK" for relay in seen.relays):
+        print(_held_by(transaction))
     for line in _stuck(found):
         print(line)
 
@@ -77,15 +71,23 @@ def _seconds(age: float | None) -> str:
     return "unknown" if age is None else f"{age:.1f}"
 
 
+def _held_by(transaction: dict[str, Any]) -> str:
+    blocked = ", ".join(map(str, transaction["blocked_by"]))
+    return (
+        "outboxes wait for the oldest transaction of the database: {owner} ({application},"
+        " {database}), pid {pid}, {state}, {seconds:.0f} s"
+    ).format_map(transaction) + (f"; it waits for pid {blocked}" if blocked else "")
+
+
 def _stuck(found: dict[str, Any]) -> list[str]:
     """A line for each kind of what does not go on by itself."""
     lines = [
-        "parked: {cases} cases ({events} events) in {service}, for {who}, {code},"
+        "parked: {cases} case(s), {events} event(s) in {service}, for {who}, {code},"
         " since {since:%F %R} UTC".format_map(one | {"who": one["agency"] or "no agency yet"})
         for one in found["parked"]
     ]
     lines += [
-        "refused by Kafka: {rows} rows of {cases} cases in the outbox of {outbox},"
+        "refused by Kafka: {rows} row(s) of {cases} case(s) in the outbox of {outbox},"
         " since {since:%F %R} UTC".format_map(one)
         for one in found["refused"]
     ]
@@ -93,7 +95,7 @@ def _stuck(found: dict[str, Any]) -> list[str]:
         "dead letters: {letters} on {topic}, {code}, since {since:%F %R} UTC".format_map(one)
         for one in found["letters"]
     ]
-    return [*lines, "Look at them with: casebus dead list"] if lines else []
+    return [*lines, "look at them with: casebus dead list"] if lines else []
 
 
 def _plain(value: Any) -> str:

@@ -46,7 +46,7 @@ def up(
     """Run the whole city on this machine, in the foreground; Ctrl-C ends it."""
     folder = data_folder()
     if brokers not in (None, 1, 3):
-        end("--brokers is 1, or 3: of three any one may fail")
+        end("--brokers is 1 or 3: of three any one may fail")
     try:
         asyncio.run(start_all(Wishes(folder, fresh, rate, brokers), Console()))
     except AlreadyRunningError:

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 from casebus.running import end, service_settings
 from services.intake import recovery as intake
 from services.notifier import recovery as notifier
+from services.router import recovery as router
 from shared.runtime.migrations import SERVICES
 from shared.runtime.postgres import Pool, open_pool
 from shared.runtime.recovery import MissingTopicError, recover_outbox

@@ -1,13 +1,20 @@
 """Kafka's brokers of a data folder: one, or three of which any one may fail."""
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from aiokafka.errors import KafkaError
+from kafka.errors import KafkaError as AdminKafkaError
+
+from deploy import topics
 from deploy.local import plan
 from deploy.local.kafka import Broker, new_cluster_id
 from deploy.local.state import write_json
+from shared.runtime import kafka
+from shared.runtime.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,8 @@ def brokers(
     """The brokers by the names of their programs, which are those of their folders too."""
     names = plan.broker_names(ports)
     controllers = {node: ports[f"{name}-controller"] for node, name in enumerate(names, start=1)}
+    if len(names) == 1:
+        controllers = {}
     return {
         name: Broker(
             folder / name,
@@ -54,3 +63,43 @@ def brokers(
         )
         for node, name in enumerate(names, start=1)
     }
+
+
+async def kafka_answers(settings: Settings, timeout_s: float, brokers: int = 1) -> None:
+    """Until Kafka lets this user in and so many brokers are up. Raises TimeoutError."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            admin = kafka.admin(settings)
+            try:
+                await admin.start()
+                if len((await admin.describe_cluster())["brokers"]) >= brokers:
+                    return
+            except KafkaError:
+                pass
+            finally:
+                await admin.close()
+            await asyncio.sleep(0.2)
+
+
+def preparing(
+    broker: Broker, admin: Settings, furnish: Callable[[], None], told: Callable[[str], None]
+) -> Callable[[], None]:
+    """What is done before each start of a broker. One of three whose folder was emptied has all
+    from the others; one that is alone gets users and topics again, else nobody could sign in to
+    find that his position is lost."""
+    loop = asyncio.get_running_loop()
+
+    async def furnish_again() -> None:
+        try:
+            await kafka_answers(admin, 60)
+            await asyncio.to_thread(furnish)
+        except (TimeoutError, topics.ApplyError, AdminKafkaError) as error:
+            told(f"Kafka's users and topics could not be made again: {error!r}")
+        else:
+            told("Kafka's folder was empty: its users and topics were made again, without records")
+
+    def prepare() -> None:
+        if broker.prepare() and not broker.controllers:
+            asyncio.run_coroutine_threadsafe(furnish_again(), loop)
+
+    return prepare

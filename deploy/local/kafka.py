@@ -54,17 +54,17 @@ class Broker:
         heap = ("-Xmx384m", "-Xms128m") if self.controllers else ("-Xmx512m", "-Xms256m")
         return self._java("kafka.Kafka", str(self._properties), *heap)
 
-    def prepare(self) -> None:
+    def prepare(self) -> bool:
         """Write the settings, and format the storage when it is new or was emptied. A controller
         of a fixed quorum needs no more to come back: it takes all from the others.
 
-        Raises FormatError.
+        True when it was formatted. Raises FormatError.
         """
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._properties.touch(mode=0o600)
         self._properties.write_text(self._settings())
         if (self.directory / "log" / "meta.properties").exists():
-            return
+            return False
         scram = f"SCRAM-SHA-512=[name=admin,password={self.admin_password}]"
         arguments = [
             "format",
@@ -83,6 +83,7 @@ class Broker:
         )
         if done.returncode:
             raise FormatError((done.stderr or done.stdout).strip()[-2000:])
+        return True
 
     @property
     def _properties(self) -> Path:

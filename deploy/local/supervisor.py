@@ -35,7 +35,7 @@ class Program:
     environment: Mapping[str, str]
     stop_signal: signal.Signals = signal.SIGTERM
     identity: Mapping[str, Any] = field(default_factory=dict)
-    prepare: Callable[[], None] | None = None
+    prepare: Callable[[], object] | None = None
 
 
 class Supervisor:

@@ -14,7 +14,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
-from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -23,7 +22,7 @@ from catalogue import load_catalogue
 from deploy import topics
 from deploy.access import passwords_needed
 from deploy.local import plan
-from deploy.local.cluster import Cluster, brokers
+from deploy.local.cluster import Cluster, brokers, kafka_answers, preparing
 from deploy.local.jars import classpath
 from deploy.local.kafka import Broker
 from deploy.local.ports import choose
@@ -31,7 +30,7 @@ from deploy.local.postgres import Server
 from deploy.local.state import Running, Secrets, hold, write_running
 from deploy.local.supervisor import Program, Supervisor
 from deploy.own_rules import OwnRulesError, release_own_rules
-from shared.runtime import kafka, migrations
+from shared.runtime import migrations
 from shared.runtime.settings import Settings
 
 _CITY = ZoneInfo("Asia/Taipei")
@@ -90,7 +89,7 @@ async def up(wishes: Wishes, console: Console) -> None:
         told = _teller(console)
         supervisor = Supervisor(logs, told, changed)
         starting = asyncio.create_task(
-            _start(supervisor, database, kafkas, ports, secrets, wishes, console)
+            _start(supervisor, database, kafkas, ports, secrets, wishes, console, told)
         )
         waiter = asyncio.create_task(stopping.wait())
         try:
@@ -127,8 +126,21 @@ async def _start(
     secrets: Secrets,
     wishes: Wishes,
     console: Console,
+    told: Callable[[str], None],
 ) -> None:
     catalogue = load_catalogue()
+    admin = Settings(
+        kafka=plan.kafka(ports),
+        kafka_security="SASL_PLAINTEXT",
+        kafka_username="admin",
+        kafka_password=SecretStr(secrets.kafka["admin"]),
+    )
+
+    def furnish() -> None:
+        passwords = {u: p for u, p in secrets.kafka.items() if u != "admin"}
+        passwords |= passwords_needed(list(catalogue.agencies), secrets.agencies)
+        topics.apply(admin, catalogue, passwords, topics.Shape(replication=len(kafkas)))
+
     with _step(console, "Kafka and PostgreSQL"):
         prepares = [database.prepare, *(broker.prepare for broker in kafkas.values())]
         await asyncio.gather(*(asyncio.to_thread(prepare) for prepare in prepares))
@@ -137,22 +149,14 @@ async def _start(
             Program("postgres", database.command(), environment, signal.SIGINT, database.identity)
         )
         for name, broker in kafkas.items():
-            supervisor.start(Program(name, broker.command(), environment, prepare=broker.prepare))
+            prepare = preparing(broker, admin, furnish, told)
+            supervisor.start(Program(name, broker.command(), environment, prepare=prepare))
         await _within(database.wait(30), "PostgreSQL", supervisor.log_of("postgres"))
-        admin = Settings(
-            kafka=plan.kafka(ports),
-            kafka_security="SASL_PLAINTEXT",
-            kafka_username="admin",
-            kafka_password=SecretStr(secrets.kafka["admin"]),
-        )
         log = supervisor.log_of(next(iter(kafkas)))
         await _within(kafka_answers(admin, 60, len(kafkas)), "Kafka", log)
     with _step(console, "tables, topics, users, rules"):
         await migrations.apply(database.admin_uri, secrets.postgres)
-        passwords = {u: p for u, p in secrets.kafka.items() if u != "admin"}
-        passwords |= passwords_needed(list(catalogue.agencies), secrets.agencies)
-        shape = topics.Shape(replication=len(kafkas))
-        await asyncio.to_thread(topics.apply, admin, catalogue, passwords, shape)
+        await asyncio.to_thread(furnish)
         try:
             await release_own_rules(database.uri("console", secrets.postgres["console"]), catalogue)
         except (OwnRulesError, TimeoutError) as error:
@@ -166,11 +170,15 @@ async def _start(
 
 
 async def _stop(supervisor: Supervisor, running: Running, kafkas: Sequence[str]) -> None:
-    """First who makes work, then who does it, then what they stand on: within 10 s in all."""
+    """First who makes work, then who does it, then what they stand on: within 10 s in all.
+
+    The stores get all that is left: the last of three brokers waits 5 s for a successor.
+    """
+    ends = time.monotonic() + 9.5
     stores = (*kafkas, "postgres")
     await supervisor.stop(["traffic"], 0.5)
     await supervisor.stop([name for name in running.pids if name not in stores], 4)
-    await supervisor.stop(stores, 5)
+    await supervisor.stop(stores, ends - time.monotonic())
 
 
 async def _within(work: Any, what: str, log: Path) -> None:
@@ -178,22 +186,6 @@ async def _within(work: Any, what: str, log: Path) -> None:
         await work
     except TimeoutError:
         raise StartError(f"{what} does not answer; its log is {log}") from None
-
-
-async def kafka_answers(settings: Settings, timeout_s: float, brokers: int = 1) -> None:
-    """Until Kafka lets this user in and so many brokers are up. Raises TimeoutError."""
-    async with asyncio.timeout(timeout_s):
-        while True:
-            admin = kafka.admin(settings)
-            try:
-                await admin.start()
-                if len((await admin.describe_cluster())["brokers"]) >= brokers:
-                    return
-            except KafkaError:
-                pass
-            finally:
-                await admin.close()
-            await asyncio.sleep(0.2)
 
 
 async def _healthy(supervisor: Supervisor, ports: dict[str, int]) -> None:

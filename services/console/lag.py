@@ -130,7 +130,8 @@ def _waiting(
 
 async def _members(admin: AIOKafkaAdminClient, groups: list[str]) -> dict[str, int]:
     """How many members each group has; 0 of a group that there is none of."""
-    # One by one: aiokafka does not read an answer about several groups.
+    # One by one: aiokafka takes the answer for one of an older version, and would lose its place in
+    # it after the first group.
     answers = [await admin.describe_consumer_groups([group]) for group in groups]
     return {
         group["group"]: len(group["members"])

@@ -107,12 +107,13 @@ def _rewound(window: Sequence[Sample]) -> bool:
 
 
 def _stopped(window: Sequence[Sample]) -> bool:
-    """Nobody is there, and not only for the moment of a restart; or nobody ever began."""
+    """Nobody is there, and not only for the moment of a restart. Where it is not known whether
+    somebody is: nobody ever began, and more and more waits."""
     last = window[-1]
-    recent = [sample for sample in window if sample.at_s >= last.at_s - MIN_AGE_S]
-    if all(sample.members == 0 for sample in recent):
+    recent = [sample.members for sample in window if sample.at_s >= last.at_s - MIN_AGE_S]
+    if all(members == 0 for members in recent):
         return True
-    never = all(sample.committed is None for sample in window)
+    never = all(sample.committed is None for sample in window) and not any(recent)
     return never and last.end > window[0].end and _stood_s(window) >= MIN_AGE_S
 
 

@@ -10,19 +10,45 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.errors import MessageSizeTooLargeError, OffsetOutOfRangeError
+from aiokafka.structs import OffsetAndMetadata
 
 from shared.contract import topics
 from shared.contract.errors import PermanentError
 from shared.contract.wire import Outgoing, Record
 from shared.runtime import kafka, metrics
 from shared.runtime.cancellation import raise_if_cancelled
+from shared.runtime.marks import mark, misfits
+from shared.runtime.relay import FENCED
 from shared.runtime.settings import Settings
 
 log = structlog.get_logger()
 
 Transform = Callable[[Record], Sequence[Outgoing]]
 _LONGEST_DELAY_S = 5.0
+
+
+class PositionLostError(Exception):
+    """The committed position is of another topic than this one: going on would lose or repeat."""
+
+
+def transactional_id(group: str, partition: TopicPartition) -> str:
+    """Of whoever owns `partition`: a new owner fences the old one by it."""
+    return f"{group}-{partition.topic}-{partition.partition}"
+
+
+async def position_of(
+    settings: Settings, group: str, partition: TopicPartition
+) -> OffsetAndMetadata | None:
+    """What was committed last, with the mark of the record before it; None for nothing yet."""
+    admin = kafka.admin(settings)
+    try:
+        await admin.start()
+        found = await admin.list_consumer_group_offsets(group, partitions=[partition])
+    finally:
+        await admin.close()
+    at = found.get(partition)
+    return None if at is None or at.offset < 0 else at
 
 
 class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -50,10 +76,11 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._transactional = transactional
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self._unsendable: set[tuple[TopicPartition, int]] = set()
+        self.lost: set[TopicPartition] = set()
 
     async def run(self, ready: Callable[[], Awaitable[object]]) -> None:
         await ready()
-        self._consumer = kafka.consumer(self._settings, group=self._group)
+        self._consumer = kafka.consumer(self._settings, group=self._group, reset="none")
         self._consumer.subscribe(self._names, listener=self)
         try:
             await self._consumer.start()
@@ -84,23 +111,28 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def _own(self, partition: TopicPartition) -> None:
         """Everything about one partition, again and again from the committed offset."""
         delay_s = 0.1
+        name = transactional_id(self._group, partition)
         while True:
-            name = f"{self._group}-{partition.topic}-{partition.partition}"
             producer = kafka.producer(
                 self._settings, transactional_id=name if self._transactional else None
             )
             try:
+                if partition in self.lost:
+                    # Before anybody is fenced: `casebus recover` may be at work.
+                    await self._fit(partition)
                 async with asyncio.timeout(30):
                     await producer.start()
-                offset = await self._consumer.committed(partition)
-                if offset is None:
-                    await self._consumer.seek_to_beginning(partition)
-                else:
-                    self._consumer.seek(partition, offset)
+                await self._go_to(partition, await self._fit(partition))
                 while True:
                     if await self._step(partition, producer):
                         delay_s = 0.1
+            except PositionLostError as error:
+                self._say_lost(partition, error)
+                delay_s = _LONGEST_DELAY_S
+                await asyncio.sleep(delay_s)
             except Exception as error:  # noqa: BLE001 - whatever it was, begin from the committed
+                if isinstance(error, FENCED):
+                    metrics.FENCES.labels(self._group).inc()
                 metrics.RETRIES.labels(self._group).inc()
                 log.warning("engine.retry", partition=str(partition), error=repr(error))
                 await asyncio.sleep(delay_s)
@@ -111,8 +143,41 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                         await producer.stop()
             raise_if_cancelled()
 
+    async def _fit(self, partition: TopicPartition) -> OffsetAndMetadata | None:
+        """The committed position, once it is known to fit. Raises PositionLostError."""
+        at = await position_of(self._settings, self._group, partition)
+        if at is not None and at.metadata:
+            wrong = await misfits(self._settings, {partition: (at.offset, at.metadata)})
+            if wrong:
+                raise PositionLostError(wrong[partition])
+        return at
+
+    async def _go_to(self, partition: TopicPartition, at: OffsetAndMetadata | None) -> None:
+        if at is None:
+            beginnings = await self._consumer.beginning_offsets([partition])
+            self._consumer.seek(partition, beginnings[partition])
+        else:
+            self._consumer.seek(partition, at.offset)
+        self.lost.discard(partition)
+        metrics.POSITION_LOST.labels(_place(partition)).set(0)
+
+    def _say_lost(self, partition: TopicPartition, error: Exception) -> None:
+        self.lost.add(partition)
+        metrics.POSITION_LOST.labels(_place(partition)).set(1)
+        log.error(
+            "engine.position_lost",
+            partition=_place(partition),
+            error=str(error),
+            hint="casebus recover router; docs/operations.md, 'A position that does not fit'",
+        )
+
     async def _step(self, partition: TopicPartition, producer: AIOKafkaProducer) -> bool:
-        got = await self._consumer.getmany(partition, timeout_ms=200, max_records=self._max_records)
+        try:
+            got = await self._consumer.getmany(
+                partition, timeout_ms=200, max_records=self._max_records
+            )
+        except OffsetOutOfRangeError as error:
+            raise PositionLostError(f"{error}") from error
         messages = got.get(partition)
         if not messages:
             return False
@@ -121,7 +186,8 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             for message in messages
             for out in self._follow(partition, kafka.record_of(message))
         ]
-        position = {partition: messages[-1].offset + 1}
+        last = kafka.record_of(messages[-1])
+        position = {partition: OffsetAndMetadata(last.offset + 1, mark(last))}
         try:
             async with asyncio.timeout(kafka.SEND_TIMEOUT_S):
                 if self._transactional:
@@ -173,5 +239,9 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             code = error.code if isinstance(error, PermanentError) else "handler.failed"
             metrics.DEAD.labels(self._group, code).inc()
             log.error("engine.dead", topic=record.topic, offset=record.offset, code=code)
-            headers = tuple(kafka.dead_letter_headers(record, code, error))
+            headers = tuple(kafka.dead_letter_headers(record, code, error, self._group))
             return [Outgoing(topics.dead(record.topic), record.key or b"", headers, record.value)]
+
+
+def _place(partition: TopicPartition) -> str:
+    return f"{partition.topic}:{partition.partition}"

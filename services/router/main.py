@@ -17,7 +17,11 @@ async def run(only: tuple[str, ...] = PARTS) -> None:
     engine = worker.engine(settings, releases)
 
     async def check() -> dict[str, bool]:
-        return {"rules": releases.any_live, "partitions": engine.partitions > 0}
+        return {
+            "rules": releases.any_live,
+            "partitions": engine.partitions > 0,
+            "positions": not engine.lost,
+        }
 
     parts: Mapping[str, Callable[[], Awaitable[None]]] = {
         "releases": releases.follow,

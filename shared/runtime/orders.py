@@ -55,38 +55,48 @@ async def carry_out(pool: Pool, schema: str, kind: str, do: Do, mine: Mine) -> N
     while True:
         await asyncio.sleep(delay_s)
         try:
-            while await _next(pool, schema, kind, do, mine):
-                pass
+            await _open_ones(pool, schema, kind, do, mine)
             delay_s = _POLL_S
         except (KafkaError, TransientError, *TRANSIENT) as error:
             log.warning("orders.retry", schema=schema, kind=kind, error=repr(error))
             delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
 
 
-async def _next(pool: Pool, schema: str, kind: str, do: Do, mine: Mine) -> bool:
-    """Carry out the oldest order that nobody is at; False when there is none."""
-    async with pool.acquire() as connection, connection.transaction():
-        rows = await connection.fetch(
-            f"SELECT id, kind, target, action FROM {schema}.dead_orders"
-            " WHERE done_at IS NULL AND kind = $1 ORDER BY id FOR UPDATE SKIP LOCKED LIMIT 20",
-            kind,
-        )
-        for row in rows:
-            order = Order(**dict(row))
-            if not await mine(order.target):
+async def _open_ones(pool: Pool, schema: str, kind: str, do: Do, mine: Mine) -> None:
+    """Carry out, from the oldest on, the orders that nobody is at."""
+    select = (
+        f"SELECT id, kind, target, action FROM {schema}.dead_orders"
+        " WHERE done_at IS NULL AND kind = $1 ORDER BY id"
+    )
+    for row in await pool.fetch(select, kind):
+        order = Order(**dict(row))
+        if not await mine(order.target):
+            continue
+        async with pool.acquire() as connection, connection.transaction():
+            if not await _taken(connection, schema, order):
                 continue
             done = await do(order, connection)
             await _finish(connection, schema, order, done)
-            log.info(
-                "orders.done",
-                schema=schema,
-                order=order.id,
-                kind=kind,
-                action=order.action,
-                outcome=done.outcome,
-            )
-            return True
-    return False
+        log.info(
+            "orders.done",
+            schema=schema,
+            order=order.id,
+            kind=kind,
+            action=order.action,
+            outcome=done.outcome,
+        )
+
+
+async def _taken(connection: Connection, schema: str, order: Order) -> bool:
+    """Whether the order is ours until this transaction ends, and still to be done.
+
+    A lock on the row would give the transaction a number, and every relay would wait for its end.
+    """
+    lock = "SELECT pg_try_advisory_xact_lock(hashtext($1), hashtext($2))"
+    if not await connection.fetchval(lock, f"{schema}.dead_orders", order.target):
+        return False
+    still_open = f"SELECT done_at IS NULL FROM {schema}.dead_orders WHERE id = $1"
+    return bool(await connection.fetchval(still_open, order.id))
 
 
 async def _finish(connection: Connection, schema: str, order: Order, done: Done) -> None:
@@ -94,4 +104,5 @@ async def _finish(connection: Connection, schema: str, order: Order, done: Done)
         f"UPDATE {schema}.dead_orders SET done_at = clock_timestamp(), outcome = $2, settled = $3"
         " WHERE id = $1"
     )
-    await connection.execute(finish, order.id, done.outcome[:2000], done.settled)
+    outcome = done.outcome.replace("\0", "\ufffd")[:2000]  # a text takes no NUL
+    await connection.execute(finish, order.id, outcome, done.settled)

@@ -104,14 +104,16 @@ class Tables:
         )
         return {(row["topic"], row["partition"]): (row["next_offset"], row["mark"]) for row in rows}
 
-    async def first_parked(self, connection: Connection, case_id: str) -> tuple[int, Record] | None:
-        """The number and the record of the case's first parked event; all of them are locked."""
+    async def first_parked(
+        self, connection: Connection, case_id: str
+    ) -> tuple[int, str, Record] | None:
+        """Number, code and record of the case's first parked event; all of them are locked."""
         row = await connection.fetchrow(
             f"WITH locked AS (SELECT * FROM {self.schema}.parked WHERE case_id = $1"
             " ORDER BY seq FOR UPDATE) SELECT * FROM locked ORDER BY seq LIMIT 1",
             case_id,
         )
-        return None if row is None else (row["seq"], _parked_record(row))
+        return None if row is None else (row["seq"], row["code"], _parked_record(row))
 
     async def parked(self, connection: Connection, seq: int) -> Record | None:
         """A parked event by its number."""
@@ -138,22 +140,23 @@ class Tables:
         """
         # Who writes now is waited for, and nobody comes between.
         await connection.execute(f"LOCK TABLE {self.schema}.outbox IN SHARE ROW EXCLUSIVE MODE")
+        # A dead letter held nobody back: the later rows under its key were sent.
         row = await connection.fetchrow(
-            f"SELECT xid::text AS xid, key FROM {self.schema}.outbox"
-            " WHERE seq = $1 AND refused IS NOT NULL",
+            "SELECT xid::text AS xid, key, topic LIKE '%.dead' AS alone"
+            f" FROM {self.schema}.outbox WHERE seq = $1 AND refused IS NOT NULL",
             seq,
         )
         if row is None:
             return None
         moved = (
             f"WITH moved AS (DELETE FROM {self.schema}.outbox WHERE key = $1"
-            " AND (xid, seq) >= ($2::text::xid8, $3) RETURNING *)"
+            " AND (xid, seq) >= ($2::text::xid8, $3) AND (seq = $3 OR NOT $5) RETURNING *)"
             f" INSERT INTO {self.schema}.outbox"
             " (topic, key, header_names, header_values, value, created_at)"
             " SELECT topic, key, header_names, header_values, value, created_at FROM moved"
             " WHERE seq <> $3 OR NOT $4 ORDER BY moved.xid, moved.seq"
         )
-        status = await connection.execute(moved, row["key"], row["xid"], seq, drop)
+        status = await connection.execute(moved, row["key"], row["xid"], seq, drop, row["alone"])
         return int(status.rsplit(" ", 1)[1])
 
 

@@ -53,8 +53,8 @@ async def recover_outbox(
         for row in await pool.fetch(f"SELECT DISTINCT topic FROM {schema}.outbox ORDER BY topic")
     ]
     reader = _Reader(settings)
-    await reader.start(names)
     try:
+        await reader.start(names)
         say(f"reading {len(names)} topics")
         await reader.read()
         async with pool.acquire() as connection, connection.transaction():
@@ -119,8 +119,10 @@ async def _sort_out(
         " ORDER BY seq DESC LIMIT 1",
         there,
     )
+    # Were this undone after Kafka has it, the first position would not fit the rows, and the
+    # second is true of them as they were.
     position = (
-        Position(xid, last["seq"], cluster, last["event"]) if last else Position(xid, 0, cluster)
+        Position(xid, last["seq"], cluster, last["event"]) if last else Position(0, 0, cluster)
     )
     return Recovered(len(there), len(missing), left.total(), position)
 
@@ -130,23 +132,30 @@ class _Reader:
 
     def __init__(self, settings: StoreSettings) -> None:
         self._consumer: AIOKafkaConsumer = kafka.consumer(settings)
+        # To the reader of committed records a topic ends before the first open transaction, and
+        # behind that others may have committed.
+        self._ends = AIOKafkaConsumer(
+            isolation_level="read_uncommitted", **kafka.connection(settings)
+        )
         self._partitions: list[TopicPartition] = []
         self.records: Counter[bytes] = Counter()
 
     async def start(self, names: Sequence[str]) -> None:
         await self._consumer.start()
+        await self._ends.start()
         self._partitions = await kafka.partitions_of(self._consumer, names)
         if missing := set(names) - {p.topic for p in self._partitions}:
             raise MissingTopicError(
                 f"no topic {', '.join(sorted(missing))}: run `casebus topics apply` first"
             )
+        await kafka.partitions_of(self._ends, names)
         self._consumer.assign(self._partitions)
         if self._partitions:
             await self._consumer.seek_to_beginning(*self._partitions)
 
     async def read(self) -> None:
-        """Up to the end as it is now."""
-        ends = await self._consumer.end_offsets(self._partitions)
+        """Up to the end as it is now; transactions that are open are waited for."""
+        ends = await self._ends.end_offsets(self._partitions)
         left = {p for p in self._partitions if await self._consumer.position(p) < ends[p]}
         while left:
             got = await self._consumer.getmany(*left, timeout_ms=200)
@@ -160,6 +169,7 @@ class _Reader:
 
     async def stop(self) -> None:
         await self._consumer.stop()
+        await self._ends.stop()
 
 
 def _identity(

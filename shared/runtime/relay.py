@@ -77,8 +77,10 @@ class Position:
         return cls(int(xid), int(seq), *rest)
 
 
-# A row's event, in SQL.
-EVENT = "coalesce(convert_from(header_values[array_position(header_names, 'ce_id')], 'UTF8'), '')"
+# A row's event, in SQL. A dead letter's headers are anybody's: no text perhaps, or a long one.
+EVENT = (
+    "coalesce(left(encode(header_values[array_position(header_names, 'ce_id')], 'escape'), 36), '')"
+)
 
 
 async def cluster_of(connection: "Connection | Pool") -> str:
@@ -221,6 +223,11 @@ class Relay:
     async def _misfit(self, position: Position | None) -> str:
         """What is wrong with the position in Kafka; empty when it fits the rows."""
         purged = await self._purged()
+        future = await self._pool.fetchval(
+            f"SELECT max(xid) >= pg_snapshot_xmax(pg_current_snapshot()) FROM {self._schema}.outbox"
+        )
+        if future:
+            return "rows are of transactions that lie ahead: the database was filled from a dump"
         if position is None:
             return "Kafka has no position, although rows were sent" if purged else ""
         if position.cluster and position.cluster != self._cluster:
@@ -230,7 +237,8 @@ class Relay:
         )
         if ahead:
             return f"position {position} in Kafka lies ahead of the database"
-        if not position.event or (purged and position <= purged):
+        # Of old, positions said no more than the row; what was purged cannot be looked at.
+        if not position.cluster or position <= (purged or Position(0, 0)):
             return ""
         found = await self._pool.fetchval(
             f"SELECT {EVENT} FROM {self._schema}.outbox WHERE xid = $1::text::xid8 AND seq = $2",
@@ -265,7 +273,12 @@ class Relay:
         while True:
             try:
                 position = await read_position(self._settings, self._schema)
-                if position is not None and position.cluster == self._cluster:
+                # Before a position that does not fit lie rows that were never sent.
+                if (
+                    position is not None
+                    and position.cluster == self._cluster
+                    and not await self._misfit(position)
+                ):
                     await self._purge_before(position)
             except (KafkaError, *TRANSIENT) as error:
                 log.warning("relay.purge_failed", outbox=self._schema, error=repr(error))
@@ -295,7 +308,7 @@ class Relay:
             self._wake.clear()
             rows = await self._pool.fetch(self._select, str(position.xid), position.seq)
             if rows:
-                position = await self._publish(producer, rows)
+                position = await self._publish(producer, rows, position)
                 said, quick = time.monotonic(), _QUICK_POLLS
                 continue
             if time.monotonic() - said > _REPEAT_POSITION_S and position.xid:
@@ -310,12 +323,12 @@ class Relay:
                 quick = max(0, quick - 1)
 
     async def _publish(
-        self, producer: AIOKafkaProducer, rows: Sequence[asyncpg.Record]
+        self, producer: AIOKafkaProducer, rows: Sequence[asyncpg.Record], before: Position
     ) -> Position:
         """Send `rows` in one transaction; returns the position behind them.
 
-        A row that Kafka refuses for good is marked, so that the next read leaves it and the
-        later ones of its case aside; the others pass.
+        A row that Kafka refuses for good is marked, so that the next read, from `before` on, leaves
+        it and the later ones of its case aside; the others pass.
         """
         last = rows[-1]
         after = Position(int(last["xid"]), last["seq"], self._cluster, last["event"])
@@ -347,8 +360,7 @@ class Relay:
             )
             metrics.RELAY_REFUSED.labels(self._schema).inc()
             log.error("relay.row_refused", outbox=self._schema, seq=refused.seq)
-            # Just before the first of these rows, so that the rest is read again.
-            return Position(int(rows[0]["xid"]), rows[0]["seq"] - 1)
+            return before
         except BaseException:
             metrics.TRANSACTIONS.labels(group(self._schema), "aborted").inc()
             raise

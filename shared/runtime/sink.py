@@ -17,6 +17,7 @@ from shared.contract.errors import PermanentError, TransientError
 from shared.contract.events import Event, derived_id
 from shared.contract.wire import Outgoing, Record, decode
 from shared.runtime import kafka, metrics
+from shared.runtime.marks import mark
 from shared.runtime.orders import Done, Order
 from shared.runtime.outbox import Tables
 from shared.runtime.postgres import TRANSIENT, Connection, Pool
@@ -27,6 +28,7 @@ Handler = Callable[[Connection, Event, Record], Awaitable[None]]
 
 _AGAIN: tuple[type[BaseException], ...] = (TransientError, *TRANSIENT)
 _LONGEST_DELAY_S = 5.0
+_WAITING = "case.waiting"
 
 
 class Sink:
@@ -117,31 +119,32 @@ class Sink:
                 else:
                     metrics.REPEATED.labels(self._group).inc()
 
-    async def carry_out(self, order: Order) -> Done:
-        """Replay or drop what is parked, for an operator.
+    async def carry_out(self, order: Order, names: Collection[str]) -> Done:
+        """Replay or drop what is parked, for an operator; `names` are this stream's topics.
 
         A replay takes the case's parked events from the first on, in their order, each in a
         transaction of its own, and stops at one that fails again: it stays, in front of the others.
-        What is dropped counts as seen. Raises what is worth another try.
+        What is dropped counts as seen, and what only waited behind it goes on. Raises what is
+        worth another try.
         """
         number, _, case_id = order.target.partition(":")
-        handled, said = 0, ""
-        if order.action == "drop":
+        drop, handled, left = order.action == "drop", 0, ""
+        if drop:
             async with self._pool.acquire() as connection, connection.transaction():
-                first = await self._tables.first_parked(connection, case_id)
+                await self._tables.first_parked(connection, case_id)
                 named = await self._tables.parked(connection, int(number))
                 if named is not None:
                     await self._drop(connection, int(number), named)
-            if named is not None and first is not None and first[0] != int(number):
-                return Done("dropped; what is parked before it still waits")
-            said = "dropped"
         while True:
             try:
                 async with self._pool.acquire() as connection, connection.transaction():
                     first = await self._tables.first_parked(connection, case_id)
                     if first is None:
                         break
-                    seq, record = first
+                    seq, code, record = first
+                    if record.topic not in names or (drop and code != _WAITING):
+                        left = f"{seq} ({code}) still stands before the rest"
+                        break
                     await self._replay(connection, record)
                     await self._tables.unpark(connection, seq)
                 handled += 1
@@ -151,10 +154,11 @@ class Sink:
                 code = error.code if isinstance(error, PermanentError) else "handler.failed"
                 await self._tables.park_again(self._pool, seq, code, repr(error))
                 log.error("stream.parked", group=self._group, case_id=record.case_id, code=code)
-                return Done(f"{said}{handled} handled; parked again: {code} {error}", settled=False)
+                left = f"parked again: {code} {error}"
+                return Done(_said(drop, handled, left), settled=False)
             finally:
                 self._ring()
-        return Done(f"{said}{handled} handled" if handled else said or "nothing is parked any more")
+        return Done(_said(drop, handled, left))
 
     async def _replay(self, connection: Connection, record: Record) -> None:
         event = self._decode(record)
@@ -186,8 +190,8 @@ class Sink:
                 continue
             error = "an earlier event of this case is parked"
             if record.topic in self._commands:
-                raise PermanentError("case.waiting", error)
-            await self._tables.park(connection, record, "case.waiting", error)
+                raise PermanentError(_WAITING, error)
+            await self._tables.park(connection, record, _WAITING, error)
 
     def _decode(self, record: Record) -> Event | None:
         if record.topic not in self._commands:
@@ -217,9 +221,15 @@ class Sink:
             log.error("stream.parked", group=self._group, case_id=record.case_id, code=code)
 
 
+def _said(drop: bool, handled: int, left: str) -> str:
+    parts = ["dropped" if drop else "", f"{handled} handled" if handled else "", left]
+    return "; ".join(part for part in parts if part) or "nothing is parked any more"
+
+
 def _place(record: Record) -> UUID:
-    """An id for a record that may have none of its own."""
-    return uuid5(NAMESPACE_URL, f"kafka:{record.topic}/{record.partition}/{record.offset}")
+    """An id for a record that may have none of its own; a topic made again has others."""
+    place = f"{record.topic}/{record.partition}/{record.offset}/{mark(record)}"
+    return uuid5(NAMESPACE_URL, f"kafka:{place}")
 
 
 def _without_nul(record: Record) -> Record:

@@ -244,7 +244,7 @@ async def consume(settings: Settings, group: str, names: Sequence[str], sink: Si
                 event.ack()
 
     async def do(order: orders.Order, _: Connection) -> orders.Done:
-        return await sink.carry_out(order)
+        return await sink.carry_out(order, names)
 
     async def stopped() -> None:
         # Returns when the app was stopped or has crashed; nobody but us stops it.

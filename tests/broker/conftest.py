@@ -6,6 +6,8 @@ import pytest
 import pytest_asyncio
 
 from tests.broker.ground import Ground, processes
+from tests.broker.office import Office, opened
+from tests.broker.outbox import Outbox
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +21,16 @@ async def ground(_processes: Ground) -> AsyncIterator[Ground]:
     await _processes.ready()
     await _processes.topics("outbox.positions")
     yield _processes
+
+
+@pytest_asyncio.fixture
+async def office(ground: Ground) -> AsyncIterator[Office]:
+    async with opened(ground) as found:
+        yield found
+
+
+@pytest_asyncio.fixture
+async def outbox(ground: Ground) -> AsyncIterator[Outbox]:
+    schema = await ground.schema()
+    async with ground.pool(schema) as pool:
+        yield Outbox(ground, schema, await ground.topic("told"), pool)

@@ -36,6 +36,7 @@ from shared.runtime import kafka, migrations
 from shared.runtime.postgres import Pool, open_pool
 from shared.runtime.relay import group
 from shared.runtime.settings import Settings, StoreSettings
+from tests.city import eventually
 
 _ADMIN = "admin-made-up-password"
 
@@ -111,6 +112,17 @@ class Ground:
         found = self.name(what)
         await self.topics(found, partitions=partitions)
         return found
+
+    async def topic_again(self, name: str, partitions: int = 1) -> None:
+        """Delete a topic and make it anew, empty."""
+        admin = kafka.admin(self.settings())
+        await admin.start()
+        try:
+            await admin.delete_topics([name])
+            await eventually(admin.list_topics, lambda left: name not in left)
+        finally:
+            await admin.close()
+        await self.topics(name, partitions=partitions)
 
     async def schema(self) -> str:
         """A new schema with outbox, inbox and parked events, as each service has it."""
@@ -232,5 +244,5 @@ async def running(work: Awaitable[None]) -> AsyncIterator["asyncio.Future[None]"
         ended = task.done()
         task.cancel()
         (result,) = await asyncio.gather(task, return_exceptions=True)
-    if ended and result is not None:
-        raise result
+        if ended and result is not None:
+            raise result

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pytest
 import pytest_asyncio
@@ -21,6 +22,7 @@ from tests.city import eventually
 from tests.examples import event
 
 _SMALL_BATCH = 7
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,18 @@ def _assert_letter(letter: Record, source: Record, code: str, error: str) -> Non
     own = len(source.headers)
     assert letter.headers[:own] == source.headers
     names = [name for name, _ in letter.headers[own:]]
-    assert names == ["dead_code", "dead_error", "dead_topic", "dead_partition", "dead_offset"]
+    assert names == [
+        "dead_code",
+        "dead_error",
+        "dead_topic",
+        "dead_partition",
+        "dead_offset",
+        "dead_group",
+        "dead_first_at",
+        "dead_last_at",
+        "dead_tries",
+    ]
+    assert letter.header("dead_tries") == "1"
     assert letter.header("dead_code") == code
     assert (letter.header("dead_error") or "").startswith(error)
     assert letter.header("dead_topic") == source.topic
@@ -275,3 +288,44 @@ async def test_a_batch_that_may_not_be_written_is_tried_again_and_not_committed(
     assert any("AuthorizationFailed" in str(one.get("error")) for one in logs)
     assert _keys(await route.results()) == _keys(sent)
     assert _keys(await route.ground.records(forbidden)) == _keys(sent)
+
+
+async def _recreated(route: Route, records: Sequence[Outgoing]) -> None:
+    """The source, deleted and made again with these records."""
+    admin = kafka.admin(route.ground.settings())
+    await admin.start()
+    try:
+        await admin.delete_topics([route.source])
+        await eventually(lambda: admin.list_topics(), lambda names: route.source not in names)
+    finally:
+        await admin.close()
+    await route.ground.topics(route.source, partitions=2)
+    await route.ground.send(route.source, records)
+
+
+@pytest.mark.parametrize("count", [3, 60], ids=["fewer than before", "more than before"])
+async def test_a_topic_that_was_lost_and_made_again_is_not_read_on_from_the_middle(
+    route: Route, count: int
+) -> None:
+    before = [_application(route.source) for _ in range(20)]
+    await route.ground.send(route.source, before)
+    async with route.engine():
+        await route.handled(len(before))
+    await _recreated(route, [_application(route.source) for _ in range(count)])
+    with capture_logs() as logs:
+        async with route.engine():
+            await eventually(
+                _async(lambda: {one["partition"] for one in logs if "partition" in one}),
+                lambda found: len(found) == 2,
+            )
+    lost = [one for one in logs if one["event"] == "engine.position_lost"]
+    assert {one["partition"] for one in lost} == {f"{route.source}:0", f"{route.source}:1"}
+    assert all("casebus recover router" in one["hint"] for one in lost)
+    assert _keys(await route.results()) == _keys(before)
+
+
+def _async(found: Callable[[], T]) -> Callable[[], Awaitable[T]]:
+    async def ask() -> T:
+        return found()
+
+    return ask

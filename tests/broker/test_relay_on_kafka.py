@@ -1,73 +1,24 @@
 """The relay: each outbox row once and in the order of transactions, whatever happens to it."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import MutableMapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import asyncpg
 import pytest
-import pytest_asyncio
 from structlog.testing import capture_logs
 
+from shared.contract import topics
 from shared.contract.wire import Outgoing
-from shared.runtime import kafka
+from shared.runtime import kafka, metrics, relay
 from shared.runtime.outbox import Tables
 from shared.runtime.postgres import Pool
-from shared.runtime.relay import PositionLostError, Relay, group, read_position
-from tests.broker.ground import Ground, running
+from shared.runtime.relay import group, read_position
+from tests.broker.outbox import Outbox
 from tests.city import eventually
 
 _TOO_LARGE = b"x" * 2 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Outbox:
-    """An outbox, the topic that its rows name, and a relay between them when it is started."""
-
-    ground: Ground
-    schema: str
-    topic: str
-    pool: Pool
-
-    @contextlib.asynccontextmanager
-    async def relay(self) -> AsyncIterator["asyncio.Future[None]"]:
-        """A relay that runs beside the test."""
-        async with self.ground.pool(f"relay-{self.schema}") as pool:
-            async with running(Relay(self.ground.settings(), pool, self.schema).run()) as task:
-                yield task
-
-    async def append(self, *values: bytes, key: bytes = b"case-1") -> None:
-        """One transaction with a row for each value."""
-        rows = [Outgoing(self.topic, key, (("n", value[:20]),), value) for value in values]
-        async with self.pool.acquire() as connection, connection.transaction():
-            await Tables(self.schema).append(connection, rows)
-
-    async def values(self) -> list[bytes | None]:
-        return [record.value for record in await self.ground.records(self.topic)]
-
-    async def arrived(self, wanted: Sequence[bytes]) -> None:
-        """Until the relay stands behind the last row; then Kafka has just these, in this order."""
-        await self.at_end()
-        assert await self.values() == list(wanted)
-
-    async def at_end(self) -> None:
-        last = await self.pool.fetchval(
-            f"SELECT xid || ':' || seq FROM {self.schema}.outbox ORDER BY xid DESC, seq DESC"
-        )
-
-        async def position() -> str:
-            return str(await read_position(self.ground.settings(), self.schema))
-
-        await eventually(position, lambda found: found == last)
-
-
-@pytest_asyncio.fixture
-async def outbox(ground: Ground) -> AsyncIterator[Outbox]:
-    schema = await ground.schema()
-    async with ground.pool(schema) as pool:
-        yield Outbox(ground, schema, await ground.topic("told"), pool)
 
 
 async def _use_up_transactions(pool: Pool, below: int) -> None:
@@ -251,25 +202,175 @@ async def test_a_topic_that_is_missing_is_waited_for(
     assert [one.value for one in await outbox.ground.records(missing)] == [b"waits"]
 
 
+@pytest.fixture
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "_LOOK_AGAIN_S", 0.1)
+
+
+async def _told_lost(logs: Sequence[MutableMapping[str, Any]]) -> list[str]:
+    return [one["error"] for one in logs if one["event"] == "relay.position_lost"]
+
+
+async def _stops(outbox: Outbox, *why: str) -> None:
+    """A relay that is started says why, again and again, and sends nothing meanwhile."""
+    before = await outbox.values()
+    with capture_logs() as logs:
+        async with outbox.relay() as task:
+            said = await eventually(lambda: _told_lost(logs), lambda found: len(found) > 1)
+            assert not task.done()
+    for part in why:
+        assert part in said[0]
+    assert await outbox.values() == before
+
+
+@pytest.mark.usefixtures("_looks_often")
 async def test_a_position_ahead_of_the_database_stops_the_relay_and_says_why(
     outbox: Outbox,
 ) -> None:
     """The database was restored from a backup: going on would pass over new rows in silence."""
     await outbox.append(b"new")
     await outbox.ground.put_position(outbox.schema, "987654321:5")
-    with pytest.raises(PositionLostError, match=r"position 987654321:5 in Kafka does not fit"):
-        async with asyncio.timeout(10), outbox.relay() as task:
-            await task
-    assert await outbox.values() == []
+    await _stops(outbox, "position 987654321:5 in Kafka lies ahead", "casebus recover")
 
 
+@pytest.mark.usefixtures("_looks_often")
 async def test_a_lost_position_is_not_taken_for_the_beginning(outbox: Outbox) -> None:
-    """Rows were purged, and Kafka knows no position any more: what was sent cannot be told."""
-    await outbox.pool.execute(
-        f"INSERT INTO {outbox.schema}.outbox_purged (xid, seq) VALUES ('700', 41)"
-    )
+    """Rows were sent, and Kafka knows no position any more."""
+    await outbox.append(b"old")
+    async with outbox.relay():
+        await outbox.arrived([b"old"])
     await outbox.append(b"new")
-    with pytest.raises(PositionLostError, match=r"position None .*purged up to .*700.*41"):
-        async with asyncio.timeout(10), outbox.relay() as task:
-            await task
-    assert await outbox.values() == []
+    await outbox.lose_position()
+    await _stops(outbox, "Kafka has no position, although rows were sent")
+
+
+@pytest.mark.usefixtures("_looks_often")
+async def test_a_position_of_another_database_stops_the_relay(outbox: Outbox) -> None:
+    await outbox.append(b"new")
+    await outbox.ground.put_position(outbox.schema, "1:1:4711:")
+    await _stops(outbox, "position 1:1 in Kafka is of another database than this one")
+
+
+@pytest.mark.usefixtures("_looks_often")
+async def test_a_position_on_a_row_that_holds_another_event_stops_the_relay(
+    outbox: Outbox,
+) -> None:
+    await outbox.append(b"new")
+    select = f"SELECT xid::text AS xid, seq FROM {outbox.schema}.outbox"
+    (row,) = await outbox.pool.fetch(select)
+    cluster = await relay.cluster_of(outbox.pool)
+    await outbox.ground.put_position(
+        outbox.schema, f"{row['xid']}:{row['seq']}:{cluster}:another-event"
+    )
+    await _stops(outbox, "is not the one that was sent")
+
+
+@pytest.mark.usefixtures("_looks_often")
+async def test_rows_of_transactions_that_lie_ahead_stop_the_relay(outbox: Outbox) -> None:
+    """A dump, and a Kafka that is new too: these rows would wait without end, others pass them."""
+    await outbox.append(b"of the dump", b"and this")
+    await outbox.pool.execute(f"UPDATE {outbox.schema}.outbox SET xid = '987654321'")
+    await outbox.append(b"new")
+    await _stops(outbox, "rows are of transactions that lie ahead")
+
+
+@pytest.mark.usefixtures("_looks_often")
+async def test_a_relay_that_was_stopped_goes_on_by_itself_once_it_is_mended(
+    outbox: Outbox,
+) -> None:
+    await outbox.append(b"old")
+    async with outbox.relay():
+        await outbox.arrived([b"old"])
+    await outbox.append(b"new")
+    said = await read_position(outbox.ground.settings(), outbox.schema)
+    assert said is not None
+    await outbox.lose_position()
+    with capture_logs() as logs:
+        async with outbox.relay():
+            await eventually(lambda: _told_lost(logs))
+            assert metrics.POSITION_LOST.labels(outbox.schema)._value.get() == 1
+            await outbox.ground.put_position(outbox.schema, said.metadata)
+            await outbox.arrived([b"old", b"new"])
+            assert metrics.POSITION_LOST.labels(outbox.schema)._value.get() == 0
+
+
+async def test_a_dead_letter_whose_id_is_no_text_stops_no_relay(outbox: Outbox) -> None:
+    """Its headers are anybody's; the position names the event of the row it stands at."""
+    ids = (b"\xff\x00\xfe", b"", b"\\", b"i" * 8000, "\u65b0".encode())
+    rows = [Outgoing(outbox.topic, b"case-1", (("ce_id", one),), one) for one in ids]
+    for row in rows:
+        async with outbox.pool.acquire() as connection, connection.transaction():
+            await Tables(outbox.schema).append(connection, [row])
+        for _ in range(2):  # the second begins at the position that the first left
+            async with outbox.relay():
+                await outbox.at_end()
+    assert await outbox.values() == list(ids)
+
+
+async def _left(outbox: Outbox) -> list[bytes]:
+    """The rows that a purge has left."""
+    rows = await outbox.pool.fetch(f"SELECT value FROM {outbox.schema}.outbox ORDER BY xid, seq")
+    return [row["value"] for row in rows]
+
+
+async def _age(outbox: Outbox) -> None:
+    await outbox.pool.execute(
+        f"UPDATE {outbox.schema}.outbox SET created_at = now() - interval '31 days'"
+        " WHERE value NOT LIKE 'young%'"
+    )
+
+
+async def test_a_purge_takes_old_rows_that_were_sent_and_nothing_else(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = Outgoing(topics.RULES, b"lead:v1", (), b"release")
+    async with outbox.pool.acquire() as connection, connection.transaction():
+        await Tables(outbox.schema).append(connection, [release])
+    await outbox.ground.topics(topics.RULES)
+    await outbox.append(b"held's first", _TOO_LARGE, b"held", key=b"held")
+    await outbox.append(b"sent", b"young", b"sent too", b"at the position")
+    sent = [b"held's first", b"sent", b"young", b"sent too", b"at the position"]
+    async with outbox.relay():
+        await outbox.at_end()
+    assert await outbox.values() == sent
+    await _age(outbox)
+    monkeypatch.setattr(relay, "_PURGE_EVERY_S", 0.05)
+    kept = [b"release", b"held's first", _TOO_LARGE, b"held", b"young", b"at the position"]
+    async with outbox.relay():
+        await eventually(lambda: _left(outbox), lambda found: len(found) == len(kept))
+        assert await _left(outbox) == kept
+        await outbox.append(b"young and new")
+        await outbox.at_end()
+    async with outbox.relay():  # begins at a row that was spared, and repeats nothing
+        await outbox.append(b"young and newer")
+        await outbox.at_end()
+    assert await outbox.values() == [*sent, b"young and new", b"young and newer"]
+
+
+@pytest.mark.usefixtures("_looks_often")
+async def test_nothing_is_purged_before_a_position_that_does_not_fit(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database from an older copy: its old rows may never have been sent."""
+    await outbox.append(b"never sent")
+    await _age(outbox)
+    cluster = await relay.cluster_of(outbox.pool)
+    await outbox.ground.put_position(outbox.schema, f"987654321:5:{cluster}:")
+    monkeypatch.setattr(relay, "_PURGE_EVERY_S", 0.02)
+    with capture_logs() as logs:
+        async with outbox.relay():
+            await eventually(lambda: _told_lost(logs), lambda found: len(found) > 2)
+    assert await _left(outbox) == [b"never sent"]
+
+
+async def test_a_relay_of_which_only_refused_rows_are_left_keeps_its_position(
+    outbox: Outbox,
+) -> None:
+    await outbox.append(b"first")
+    async with outbox.relay():
+        await outbox.arrived([b"first"])
+        await outbox.append(_TOO_LARGE)
+        refused = f"SELECT seq FROM {outbox.schema}.outbox WHERE refused IS NOT NULL"
+        await eventually(lambda: outbox.pool.fetchval(refused))
+        await outbox.append(b"other", key=b"case-2")
+        await outbox.arrived([b"first", b"other"])

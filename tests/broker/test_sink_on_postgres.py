@@ -1,102 +1,27 @@
 """The sink: each event once, in the order of its case, and what is bad aside with its case."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field, replace
-from uuid import uuid4
+import random
+from collections.abc import Awaitable
+from dataclasses import replace
 
-import pytest_asyncio
 from structlog.testing import capture_logs
 
 from shared.contract import topics
 from shared.contract.errors import PermanentError, TransientError
 from shared.contract.events import CaseStatusChanged, Event
-from shared.contract.wire import Outgoing, Record, encode
+from shared.contract.wire import Outgoing, Record
 from shared.runtime import kafka
 from shared.runtime.outbox import Tables
-from shared.runtime.postgres import Connection, Pool
+from shared.runtime.postgres import Connection
 from shared.runtime.relay import Relay
 from shared.runtime.sink import Sink
-from shared.runtime.stream import consume
-from tests.broker.ground import Ground, running
+from tests.broker.ground import running
+from tests.broker.office import Office, fails_on
 from tests.city import eventually
-from tests.examples import event, record
-
-
-@dataclass(slots=True)
-class Office:
-    """A service that writes down (case, reason) of each event; a test says what goes wrong."""
-
-    ground: Ground
-    schema: str
-    topic: str
-    pool: Pool
-    trouble: Callable[[str], BaseException | None] = field(default=lambda reason: None)
-    _offset: int = 0
-
-    @property
-    def sink(self) -> Sink:
-        tables = Tables(self.schema)
-        return Sink(self.pool, tables, self.schema, [CaseStatusChanged], self.handle, lambda: None)
-
-    async def handle(self, connection: Connection, told: Event, _: Record) -> None:
-        assert isinstance(told, CaseStatusChanged)
-        await connection.execute(
-            f"INSERT INTO {self.schema}.written VALUES ($1, $2)", str(told.case_id), told.reason
-        )
-        if (trouble := self.trouble(told.reason)) is not None:
-            raise trouble
-
-    def record(self, case: str, reason: str) -> Record:
-        """What the consumer would hand over next: an event of `case` (a name of this test)."""
-        told = event(CaseStatusChanged, case_id=_case(case), reason=reason)
-        self._offset += 1
-        return record(encode(self.topic, told), offset=self._offset)
-
-    async def written(self) -> list[str]:
-        rows = await self.pool.fetch(f"SELECT reason FROM {self.schema}.written ORDER BY seq")
-        return [row["reason"] for row in rows]
-
-    async def parked(self) -> list[tuple[str, int]]:
-        rows = await self.pool.fetch(
-            f'SELECT code, "offset" FROM {self.schema}.parked ORDER BY seq'
-        )
-        return [(row["code"], row["offset"]) for row in rows]
-
-    async def letters(self) -> int:
-        found = await self.pool.fetchval(
-            f"SELECT count(*) FROM {self.schema}.outbox WHERE topic = $1", topics.dead(self.topic)
-        )
-        return int(found)
-
-
-_cases: dict[str, object] = {}
-
-
-def _case(name: str) -> object:
-    return _cases.setdefault(name, uuid4())
-
-
-@pytest_asyncio.fixture
-async def office(ground: Ground) -> AsyncIterator[Office]:
-    schema = await ground.schema()
-    topic = await ground.topic("heard")
-    await ground.topics(topics.dead(topic))
-    async with ground.pool(schema) as pool:
-        await pool.execute(
-            f"CREATE TABLE {schema}.written"
-            " (case_id text, reason text, seq bigint GENERATED ALWAYS AS IDENTITY)"
-        )
-        yield Office(ground, schema, topic, pool)
-
-
-def _fails_on(*reasons: str) -> Callable[[str], BaseException | None]:
-    return lambda reason: ValueError(f"cannot do {reason}") if reason in reasons else None
 
 
 async def test_a_handler_that_raises_parks_its_case_and_the_others_go_on(office: Office) -> None:
-    office.trouble = _fails_on("bad")
+    office.trouble = fails_on("bad")
     batch = [
         office.record("a", "a1"),
         office.record("b", "b1"),
@@ -110,9 +35,9 @@ async def test_a_handler_that_raises_parks_its_case_and_the_others_go_on(office:
 
 
 async def test_what_comes_later_for_a_parked_case_waits_though_it_is_sound(office: Office) -> None:
-    office.trouble = _fails_on("bad")
+    office.trouble = fails_on("bad")
     await office.sink.take([office.record("a", "bad")])
-    office.trouble = _fails_on()
+    office.trouble = fails_on()
     await office.sink.take([office.record("a", "a2"), office.record("b", "b1")])
     assert await office.written() == ["b1"]
     assert await office.parked() == [("handler.failed", 1), ("case.waiting", 2)]
@@ -136,7 +61,7 @@ async def test_a_repeat_of_an_event_changes_nothing(office: Office) -> None:
 
 async def test_a_repeated_batch_with_a_parked_case_changes_nothing(office: Office) -> None:
     """The process died after the commit and before the acknowledgement."""
-    office.trouble = _fails_on("bad")
+    office.trouble = fails_on("bad")
     batch = [office.record("a", "a1"), office.record("a", "bad"), office.record("a", "a3")]
     await office.sink.take(batch)
     before = await office.written(), await office.parked(), await office.letters()
@@ -192,6 +117,34 @@ async def test_bytes_that_a_text_column_cannot_hold_are_parked_all_the_same(
     assert await office.letters() == 1
 
 
+async def test_a_key_too_long_for_an_index_stops_no_stream(office: Office) -> None:
+    """PostgreSQL's usual index takes 2,700 bytes; a key may be as long as a record."""
+    key = random.Random(5).randbytes(100_000).hex().encode()
+    await office.sink.take(
+        [Record(office.topic, 0, n, 0, key, (), b"%d" % n) for n in range(2)]
+        + [replace(office.record("b", "b1"), offset=2)]
+    )
+    assert await office.written() == ["b1"]
+    assert await office.parked() == [("event.no_type", 0), ("event.no_type", 1)]
+
+
+async def test_what_a_topic_that_was_made_again_has_at_the_place_of_a_parked_event_is_kept(
+    office: Office,
+) -> None:
+    office.trouble = fails_on("bad")
+    old = [office.record("a", "bad"), office.record("a", "a2")]
+    await office.sink.take(old)
+    new = [office.record("a", "a3"), office.record("c", "bad")]
+    await office.sink.take([replace(one, offset=n + 1) for n, one in enumerate(new)])
+    assert await office.parked() == [
+        ("handler.failed", 1),
+        ("case.waiting", 2),
+        ("case.waiting", 1),
+        ("handler.failed", 2),
+    ]
+    assert await office.letters() == 2
+
+
 async def test_what_is_parked_is_told_on_the_dead_letter_topic_byte_for_byte(
     office: Office,
 ) -> None:
@@ -206,7 +159,7 @@ async def test_what_is_parked_is_told_on_the_dead_letter_topic_byte_for_byte(
     async def letters() -> list[Record]:
         return await office.ground.records(topics.dead(office.topic))
 
-    async with _streaming(office), running(_relay(office)):
+    async with office.streaming(), running(_relay(office)):
         (letter,) = await eventually(letters)
         await eventually(office.written)
     assert await office.written() == ["b1"]
@@ -218,6 +171,10 @@ async def test_what_is_parked_is_told_on_the_dead_letter_topic_byte_for_byte(
         "dead_topic",
         "dead_partition",
         "dead_offset",
+        "dead_group",
+        "dead_first_at",
+        "dead_last_at",
+        "dead_tries",
     ]
     assert letter.header("dead_code") == "event.not_json"
     assert (letter.header("dead_error") or "").startswith("PermanentError: the body is no JSON")
@@ -227,7 +184,7 @@ async def test_what_is_parked_is_told_on_the_dead_letter_topic_byte_for_byte(
 
 async def test_the_stream_never_sees_what_a_transaction_took_back(office: Office) -> None:
     await _in_transactions(office, ("taken back", False), ("kept", True))
-    async with _streaming(office):
+    async with office.streaming():
         await eventually(office.written)
     assert await office.written() == ["kept"]
 
@@ -242,7 +199,7 @@ async def test_what_a_transaction_took_back_holds_up_no_later_commit(office: Off
         found = await office.ground.committed(office.schema, office.topic)
         return [at.offset for at in found]
 
-    async with _streaming(office):
+    async with office.streaming():
         await eventually(committed, lambda found: found == [newest.offset + 1])
     assert await office.written() == ["first", "second", "last"]
 
@@ -265,10 +222,3 @@ async def _in_transactions(office: Office, *told: tuple[str, bool]) -> None:
 
 def _relay(office: Office) -> Awaitable[None]:
     return Relay(office.ground.settings(), office.pool, office.schema).run()
-
-
-@contextlib.asynccontextmanager
-async def _streaming(office: Office) -> AsyncIterator["asyncio.Future[None]"]:
-    work = consume(office.ground.settings(), office.schema, [office.topic], office.sink)
-    async with running(work) as task:
-        yield task

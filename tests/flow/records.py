@@ -12,7 +12,17 @@ from shared.runtime import kafka
 from shared.runtime.settings import Settings
 from tests.city import City, eventually
 
-DEAD_HEADERS = {"dead_code", "dead_error", "dead_topic", "dead_partition", "dead_offset"}
+DEAD_HEADERS = {
+    "dead_code",
+    "dead_error",
+    "dead_topic",
+    "dead_partition",
+    "dead_offset",
+    "dead_group",
+    "dead_first_at",
+    "dead_last_at",
+    "dead_tries",
+}
 
 
 async def write(settings: Settings, *records: Outgoing, without_key: bool = False) -> list[int]:

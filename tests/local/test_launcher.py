@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.cluster import Cluster
 from tests.city import ROOT, City, application, eventually
 
 _KEYS = {"ready", "kafka", "postgres", "intake", "backoffice", "console", "mailbox", "sms"}
@@ -94,6 +95,30 @@ def test_before_the_start_there_is_nothing_to_end(tmp_path: Path) -> None:
     done = _casebus(tmp_path / "none", "down")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("nothing runs from")
+
+
+@pytest.mark.parametrize("made", [1, 3])
+def test_a_data_folder_keeps_its_number_of_brokers(tmp_path: Path, made: int) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    was = Cluster.of(folder, made)
+    other = {1: 3, 3: 1}[made]
+    assert Cluster.of(folder, other) == was
+    done = _casebus(folder, "up", "--brokers", str(other))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{folder} was made with --brokers {made} and stays so" in done.stderr
+
+
+def test_data_of_before_there_was_a_choice_are_one_brokers(tmp_path: Path) -> None:
+    (tmp_path / "kafka").mkdir()
+    assert Cluster.of(tmp_path, 3).brokers == 1
+
+
+def test_two_brokers_are_refused_for_neither_may_fail(tmp_path: Path) -> None:
+    done = _casebus(tmp_path / "none", "up", "--brokers", "2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--brokers is 1 or 3" in done.stderr
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_port_that_is_taken_is_named_and_another_one_is_used(lived: list[City]) -> None:
@@ -195,3 +220,21 @@ async def test_when_the_launcher_is_killed_its_children_end_and_fresh_starts_ane
     verdict = await city.acommand("audit")
     assert (verdict["applications"], verdict["assigned"]) == (0, 0)
     assert city.secrets.master_key != old.master_key
+
+
+async def test_a_lone_broker_whose_disk_was_emptied_comes_back_without_records(
+    lived: list[City],
+) -> None:
+    (city,) = lived
+    assert city.brokers == ["kafka"]
+    receipt = await city.submit(application("SVC-001"))
+    await city.at(receipt, "IPC", "ASSIGNED")
+    (city.folder / "kafka").rename(city.folder / "lost")
+    city.kill("kafka")
+
+    async def said() -> str:
+        return city.output.read_text()
+
+    await eventually(said, lambda text: "its users and topics were made again" in text, 60)
+    report = await eventually(lambda: _doctor(city), lambda found: found["parts"]["kafka"])
+    assert report["kafka"] == city.running.kafka

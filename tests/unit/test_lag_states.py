@@ -69,9 +69,13 @@ def test_a_consumer_that_is_gone_while_records_wait_is_stopped() -> None:
 def test_a_consumer_that_never_began_is_stopped_once_records_wait_and_grow() -> None:
     never = [None] * 9
 
-    assert evaluate(window(never, GROWING)) == "STOPPED"
     assert evaluate(window(never, GROWING, members=0)) == "STOPPED"
-    assert evaluate(window(never, [500] * 9)) == "STALLED"
+    assert evaluate(window(never, GROWING, members=None)) == "STOPPED"
+    assert evaluate(window(never, [500] * 9, members=None)) == "STALLED"
+
+
+def test_a_consumer_that_is_there_and_never_gets_through_its_first_records_is_stalled() -> None:
+    assert evaluate(window([None] * 9, GROWING)) == "STALLED"
 
 
 def test_a_consumer_whose_commit_went_back_is_rewound_until_it_is_where_it_was() -> None:
@@ -87,9 +91,7 @@ def test_a_rewind_of_a_few_records_is_one_too() -> None:
     assert evaluate(window([9, 9, 7], [9, 9, 9], seconds=1.0)) == "REWOUND"
 
 
-def test_a_rewound_consumer_that_stands_still_or_is_gone_is_shown_as_that() -> (
-    None
-):
+def test_a_rewound_consumer_that_stands_still_or_is_gone_is_shown_as_that() -> None:
     back = [900, *[100] * 8]
 
     assert evaluate(window(back, [900] * 9)) == "STALLED"

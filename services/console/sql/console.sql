@@ -98,6 +98,6 @@ ORDER BY letters DESC, topic, group_id, code;
 SELECT target FROM console.dead_orders WHERE kind = 'letter' AND settled;
 
 -- name: oldest_transaction
-SELECT pid, owner, database, application, state, since,
+SELECT pid, owner, database, application, state, since, blocked_by,
     extract(epoch FROM clock_timestamp() - since)::float AS seconds
 FROM console.oldest_transaction();

@@ -17,13 +17,23 @@ ALTER TABLE {schema}.parked
     ADD COLUMN last_at timestamptz NOT NULL DEFAULT now(),
     ADD COLUMN tries int NOT NULL DEFAULT 1;
 
+-- A topic that was made again has other records at the places of those that are parked.
+ALTER TABLE {schema}.parked DROP CONSTRAINT parked_topic_partition_offset_key;
+CREATE UNIQUE INDEX ON {schema}.parked
+    (topic, partition, "offset", md5(case_id), md5(coalesce(value, '')));
+-- A key may be longer than an entry of the other kind of index can be.
+DROP INDEX {schema}.parked_case_id_idx, {schema}.outbox_key_idx;
+CREATE INDEX ON {schema}.parked USING hash (case_id);
+CREATE INDEX ON {schema}.outbox USING hash (key) WHERE refused IS NOT NULL;
+
 -- What operators ordered about events that were set aside, by whom and why, and what came of it.
 -- `target`: of a parked event NUMBER:CASE, of an outbox row NUMBER, of a dead letter
 -- TOPIC:PARTITION:OFFSET. `settled`: nothing is left to do about it.
 CREATE TABLE {schema}.dead_orders (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind text NOT NULL CHECK (kind IN ('parked', 'row', 'letter')),
-    target text NOT NULL,
+    target text NOT NULL CHECK (target ~ CASE kind WHEN 'parked' THEN '^[0-9]{{1,18}}:'
+        WHEN 'row' THEN '^[0-9]{{1,18}}$' ELSE '^[^:]+:[0-9]{{1,9}}:[0-9]{{1,18}}$' END),
     action text NOT NULL CHECK (action IN ('replay', 'drop')),
     ordered_by text NOT NULL CHECK (btrim(ordered_by) <> ''),
     reason text NOT NULL DEFAULT '',
