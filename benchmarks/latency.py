@@ -86,7 +86,7 @@ async def _hold(
             seconds=seconds,
             warm_up=_WARM_UP,
             latest_s=latest_s,
-            kafka=stand.broker.address,
+            kafka=stand.address,
             password=stand.secrets.kafka["admin"],
             agencies=agencies,
         )

@@ -21,7 +21,7 @@ def describe(database: Server) -> list[tuple[str, str]]:
         ("memory", f"{memory_bytes() / 2**30:.0f} GiB"),
         ("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
         ("Python", platform.python_version()),
-        ("Kafka", f"{KAFKA_VERSION}, one broker, not replicated"),
+        ("Kafka", f"{KAFKA_VERSION}; one broker, not replicated, where nothing else is said"),
         ("PostgreSQL", said.stdout.split()[-1]),
         ("libraries", ", ".join(f"{name} {version(name)}" for name in libraries)),
     ]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Scale:
     """`records` go through each fast contender of forwarding, `slow_records` through a slow one.
 
-    `latency_s` is how long one rate is held, `intake_s` how long submissions are counted.
+    `latency_s` is how long one rate is held, `intake_s` how long submissions are counted, `rows`
+    how many a relay drains, `kills` how often each thing is killed.
     """
 
     quick: bool
@@ -18,6 +19,8 @@ class Scale:
     latency_s: float
     intake_turns: int
     intake_s: float
+    rows: int
+    kills: int
 
 
 FULL = Scale(
@@ -29,6 +32,8 @@ FULL = Scale(
     latency_s=15.0,
     intake_turns=3,
     intake_s=5.0,
+    rows=20_000,
+    kills=7,
 )
 QUICK = Scale(
     quick=True,
@@ -39,4 +44,6 @@ QUICK = Scale(
     latency_s=3.0,
     intake_turns=1,
     intake_s=2.0,
+    rows=2_000,
+    kills=1,
 )

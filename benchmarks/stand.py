@@ -23,9 +23,10 @@ from benchmarks.contenders.rules import city_release
 from catalogue import load_catalogue
 from deploy import topics as topics_of_city
 from deploy.local import plan
-from deploy.local.cluster import kafka_answers
+from deploy.local.cluster import Cluster, kafka_answers
+from deploy.local.cluster import brokers as brokers_of
 from deploy.local.jars import classpath
-from deploy.local.kafka import Broker
+from deploy.local.kafka import Broker, new_cluster_id
 from deploy.local.ports import choose
 from deploy.local.postgres import Server
 from deploy.local.state import Secrets
@@ -38,7 +39,8 @@ from shared.runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 CITY = (*plan.SERVICES, "mailbox", "sms")
-_STORES = ("kafka", "postgres")
+# Runs only where a router is killed.
+SECOND_ROUTER = "router-2"
 _READY_S = 60.0
 
 
@@ -54,13 +56,19 @@ class Stand:
     ports: Mapping[str, int]
     secrets: Secrets
     database: Server
-    broker: Broker
+    brokers: Mapping[str, Broker]
     supervisor: Supervisor
     ended: list[str] = field(default_factory=list)
+    pids: dict[str, int] = field(default_factory=dict)
+    killed: set[str] = field(default_factory=set)
+
+    @property
+    def address(self) -> str:
+        return plan.kafka(self.ports)
 
     def kafka(self, user: str = "admin") -> Settings:
         return Settings(
-            kafka=self.broker.address,
+            kafka=self.address,
             kafka_security="SASL_PLAINTEXT",
             kafka_username=user,
             kafka_password=SecretStr(self.secrets.kafka[user]),
@@ -68,18 +76,20 @@ class Stand:
 
     async def start(self, *names: str, only: str | None = None) -> None:
         """Start services, or one part of them, and wait until they are healthy."""
-        programs = {
-            program.name: program
-            for program in plan.programs(self.ports, self.secrets, self.database, self.folder)
-        }
+        programs = self._services()
         for name in names:
             program = programs[name]
             command = [*program.command, *(["--only", only] if only else [])]
             self.supervisor.start(Program(name, command, program.environment))
+        await self.ready(*names)
+
+    async def ready(self, *names: str) -> None:
+        """Until these services are healthy. Raises StandError."""
+        health = {name: f"http://127.0.0.1:{self.ports[name]}/health" for name in names}
         deadline = time.monotonic() + _READY_S
         async with httpx.AsyncClient(timeout=2) as client:
             for name in names:
-                while not await is_healthy(client, plan.health(self.ports)[name]):
+                while not await is_healthy(client, health[name]):
                     if time.monotonic() > deadline:
                         log = self.supervisor.log_of(name).read_text()[-2000:]
                         raise StandError(f"{name} does not become ready: {log}")
@@ -88,6 +98,47 @@ class Stand:
     async def stop(self, *names: str) -> None:
         await self.supervisor.stop(names, 6)
 
+    async def kill(self, name: str) -> None:
+        """kill -9 a program that runs, and leave it so; `again` starts it."""
+        self.killed.add(name)
+        os.kill(self.pids[name], signal.SIGKILL)
+        # Ends its keeper too, who would wait longer each time before he starts it again.
+        await self.supervisor.stop([name], 6)
+
+    def again(self, name: str) -> None:
+        """Start what was killed."""
+        self.killed.discard(name)
+        self.supervisor.start({**self._services(), **self._stores()}[name])
+
+    def _services(self) -> dict[str, Program]:
+        programs = plan.programs(self.ports, self.secrets, self.database, self.folder)
+        found = {program.name: program for program in programs}
+        second = found["router"]
+        environment = {**second.environment, "CASEBUS_PORT": str(self.ports[SECOND_ROUTER])}
+        found[SECOND_ROUTER] = Program(SECOND_ROUTER, second.command, environment)
+        return found
+
+    def _stores(self) -> dict[str, Program]:
+        environment = {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8"}
+        database = self.database
+        found = {name: Program(name, b.command(), environment) for name, b in self.brokers.items()}
+        found["postgres"] = Program(
+            "postgres", database.command(), environment, signal.SIGINT, database.identity
+        )
+        return found
+
+    async def start_stores(self) -> None:
+        """Kafka and PostgreSQL, empty as they are, until both answer."""
+        prepares = [self.database.prepare, *(broker.prepare for broker in self.brokers.values())]
+        await asyncio.gather(*(asyncio.to_thread(prepare) for prepare in prepares))
+        for program in self._stores().values():
+            self.supervisor.start(program)
+        await self.database.wait(30)
+        await kafka_answers(self.kafka(), 60, len(self.brokers))
+
+    async def stop_stores(self) -> None:
+        await self.supervisor.stop((*self.brokers, "postgres"), 20)
+
     def check(self) -> None:
         """Raises StandError when a program ended by itself since the start."""
         if self.ended:
@@ -95,7 +146,7 @@ class Stand:
 
 
 @contextlib.asynccontextmanager
-async def stand(console: Console) -> AsyncIterator[Stand]:
+async def stand(console: Console, brokers: int = 1) -> AsyncIterator[Stand]:
     """Kafka and PostgreSQL with the city's topics, users, tables and rules; removed afterwards."""
     # It tells of every try while the broker starts.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -104,50 +155,48 @@ async def stand(console: Console) -> AsyncIterator[Stand]:
         jars = tuple(await asyncio.to_thread(classpath))
         secrets = Secrets.of(folder)
         # Not the usual ones: another city may be about to take them.
-        ports = choose(dict.fromkeys(plan.PORTS, 0), lambda line: None)
+        names = (*plan.usual_ports(brokers), SECOND_ROUTER)
+        ports = choose(dict.fromkeys(names, 0), lambda line: None)
         database = Server(folder / "postgres", ports["postgres"], secrets.postgres["postgres"])
-        broker = Broker(
-            folder / "kafka",
-            jars,
-            ports["kafka"],
-            ports["kafka-controller"],
-            secrets.kafka["admin"],
+        kafkas = brokers_of(
+            Cluster(new_cluster_id(), brokers), folder, ports, jars, secrets.kafka["admin"]
         )
         ended: list[str] = []
 
         def told(line: str) -> None:
+            if line.split()[0] in found.killed:
+                return
             ended.append(line)
             console.print(line, style="red", markup=False)
 
-        supervisor = Supervisor(folder / "logs", told, lambda pids: None)
-        found = Stand(folder, ports, secrets, database, broker, supervisor, ended)
+        def changed(pids: dict[str, int]) -> None:
+            found.pids = pids
+
+        supervisor = Supervisor(folder / "logs", told, changed)
+        found = Stand(folder, ports, secrets, database, kafkas, supervisor, ended)
         try:
             with console.status("Kafka and PostgreSQL ..."):
-                await _stores(found)
+                await found.start_stores()
+                await _furnish(found)
             yield found
         finally:
-            await supervisor.stop(CITY, 6)
-            await supervisor.stop(_STORES, 20)
+            await supervisor.stop((*CITY, SECOND_ROUTER), 6)
+            await found.stop_stores()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _stores(stand: Stand) -> None:
-    await asyncio.gather(
-        asyncio.to_thread(stand.broker.prepare), asyncio.to_thread(stand.database.prepare)
-    )
-    environment = {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8"}
+async def _furnish(stand: Stand) -> None:
+    """The city's tables, users, topics and rules."""
     database, secrets = stand.database, stand.secrets
-    stand.supervisor.start(
-        Program("postgres", database.command(), environment, signal.SIGINT, database.identity)
-    )
-    stand.supervisor.start(Program("kafka", stand.broker.command(), environment))
-    await database.wait(30)
-    await kafka_answers(stand.kafka(), 60)
     await migrations.apply(database.admin_uri, secrets.postgres)
     passwords = {user: word for user, word in secrets.kafka.items() if user != "admin"}
     await asyncio.to_thread(
-        topics_of_city.apply, stand.kafka(), load_catalogue(), passwords, topics_of_city.Shape()
+        topics_of_city.apply,
+        stand.kafka(),
+        load_catalogue(),
+        passwords,
+        topics_of_city.Shape(replication=len(stand.brokers)),
     )
     await _release_rules(stand.kafka())
 

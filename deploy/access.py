@@ -56,6 +56,8 @@ def grants(catalogue: Catalogue) -> Iterator[Grant]:
     yield from _reads("router", "router", *dead_of, topics.ROUTER_REPLAYS, topics.RULES)
     for name in (*cases, *dead_of.values(), topics.dead(topics.ROUTER_REPLAYS)):
         yield Grant("router", "READ", "TOPIC", name, for_recovery=True)
+    # The witnesses of its first commits.
+    yield from _reads("router", "router-*", topics.POSITIONS)
     yield from _writes(
         "router",
         "router-*",

@@ -33,7 +33,7 @@ class Job(BaseModel):
 
     @classmethod
     def read(cls) -> "Job":
-        return cls.model_validate_json(sys.stdin.buffer.read())
+        return cls.model_validate_json(sys.stdin.buffer.readline())
 
 
 class Clock:

@@ -13,7 +13,6 @@ from pydantic import SecretStr
 
 from benchmarks.contenders.job import Clock, Job
 from services.router.engine import Engine
-from services.router.main import city_names
 from services.router.worker import Releases, transform
 from shared.contract.wire import Outgoing, Record
 from shared.runtime.settings import Settings
@@ -43,7 +42,7 @@ class _Clocked(Engine):
 async def main(job: Job) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     settings = settings_of(job)
-    clock, releases = Clock(), Releases(settings, city_names())
+    clock, releases = Clock(), Releases(settings)
 
     def counted(record: Record) -> list[Outgoing]:
         clock.taken()

@@ -47,9 +47,7 @@ def brokers(
 ) -> dict[str, Broker]:
     """The brokers by the names of their programs, which are those of their folders too."""
     names = plan.broker_names(ports)
-    controllers = {node: ports[f"{name}-controller"] for node, name in enumerate(names, start=1)}
-    if len(names) == 1:
-        controllers = {}
+    quorum = {node: ports[f"{name}-controller"] for node, name in enumerate(names, start=1)}
     return {
         name: Broker(
             folder / name,
@@ -59,7 +57,7 @@ def brokers(
             admin_password,
             cluster.cluster_id,
             node,
-            controllers,
+            quorum if len(names) > 1 else {},
         )
         for node, name in enumerate(names, start=1)
     }

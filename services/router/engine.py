@@ -19,7 +19,7 @@ from shared.contract.wire import Outgoing, Record
 from shared.runtime import kafka, metrics
 from shared.runtime.cancellation import raise_if_cancelled
 from shared.runtime.marks import mark, misfits
-from shared.runtime.relay import FENCED
+from shared.runtime.relay import FENCED, POSITION
 from shared.runtime.settings import Settings
 
 log = structlog.get_logger()
@@ -40,15 +40,33 @@ def transactional_id(group: str, partition: TopicPartition) -> str:
 async def position_of(
     settings: Settings, group: str, partition: TopicPartition
 ) -> OffsetAndMetadata | None:
-    """What was committed last, with the mark of the record before it; None for nothing yet."""
+    """What was committed last, with the mark of the record before it; None for nothing yet.
+
+    With its topic a broker deletes what was committed for it. So there is a witness of the first
+    commit, on another topic. Raises PositionLostError when it alone is there.
+    """
     admin = kafka.admin(settings)
     try:
         await admin.start()
         found = await admin.list_consumer_group_offsets(group, partitions=[partition])
+        at = found.get(partition)
+        if at is not None and at.offset >= 0:
+            return at
+        witness = transactional_id(group, partition)
+        found = await admin.list_consumer_group_offsets(witness, partitions=[POSITION])
     finally:
         await admin.close()
-    at = found.get(partition)
-    return None if at is None or at.offset < 0 else at
+    if POSITION in found and found[POSITION].offset >= 0:
+        raise PositionLostError("nothing is committed any more: the topic was deleted")
+    return None
+
+
+async def bear_witness(producer: AIOKafkaProducer, group: str, partition: TopicPartition) -> None:
+    """Say that something was committed for `partition`, in a transaction of its own: one has room
+    for one group's offsets."""
+    witness = {POSITION: OffsetAndMetadata(0, "a router was here")}
+    async with asyncio.timeout(kafka.SEND_TIMEOUT_S), producer.transaction():
+        await producer.send_offsets_to_transaction(witness, transactional_id(group, partition))
 
 
 class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -123,9 +141,13 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 async with asyncio.timeout(30):
                     await producer.start()
                 await self._go_to(partition, await self._fit(partition))
+                witnessed = not self._transactional
                 while True:
                     if await self._step(partition, producer):
                         delay_s = 0.1
+                        if not witnessed:
+                            await bear_witness(producer, self._group, partition)
+                            witnessed = True
             except PositionLostError as error:
                 self._say_lost(partition, error)
                 delay_s = _LONGEST_DELAY_S

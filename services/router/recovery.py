@@ -15,7 +15,7 @@ from aiokafka.structs import OffsetAndMetadata
 from pydantic_core import from_json
 
 from catalogue import load_catalogue
-from services.router.engine import position_of, transactional_id
+from services.router.engine import PositionLostError, position_of, transactional_id
 from services.router.worker import GROUP, Releases, transform
 from shared.contract import topics
 from shared.contract.errors import PermanentError
@@ -101,8 +101,14 @@ async def _targets(settings: Settings, everything: bool) -> dict[TopicPartition,
         ends = await consumer.end_offsets(partitions)
     finally:
         await consumer.stop()
-    committed = {p: await position_of(settings, GROUP, p) for p in partitions}
-    known = {p: at for p, at in committed.items() if at is not None}
+    known: dict[TopicPartition, OffsetAndMetadata] = {}
+    for partition in partitions:
+        try:
+            at = await position_of(settings, GROUP, partition)
+        except PositionLostError:
+            at = OffsetAndMetadata(ends[partition] + 1, "")
+        if at is not None:
+            known[partition] = at
     wrong = set(
         await misfits(
             settings, {p: (at.offset, at.metadata) for p, at in known.items() if at.metadata}

@@ -86,7 +86,7 @@ def decode(record: Record, wanted: Sequence[type[Event]] | None = None) -> Event
     """The event in `record`, or None for a type that the caller does not want.
 
     Raises PermanentError with a code that says what is broken: event.no_type, event.unknown_type,
-    event.not_json, event.schema, event.key (the key names another case than the body).
+    event.not_json, event.schema, event.key (key or subject name another case than the body).
     """
     name = type_of(record)
     if wanted is not None and all(model.type != name for model in wanted):
@@ -97,10 +97,10 @@ def decode(record: Record, wanted: Sequence[type[Event]] | None = None) -> Event
     if model is None:
         raise PermanentError("event.unknown_type", f"unknown event type {name!r}")
     event = _parse(model, record)
-    if record.key != str(event.case_id).encode():
-        raise PermanentError(
-            "event.key", f"key {record.case_id!r} differs from the body's case {event.case_id}"
-        )
+    case, subject = str(event.case_id), record.header("ce_subject")
+    if record.key != case.encode() or subject not in (None, case):
+        told = f"key {record.case_id!r}, subject {subject!r}"
+        raise PermanentError("event.key", f"{told}: not the body's case {case}")
     return event
 
 

@@ -5,17 +5,16 @@ reader of its topic for ever. Here a byte of a name that is no text becomes one 
 every text column, log and JSON can hold, and on the way back to Kafka that byte again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from aiokafka.consumer import fetcher
 from aiokafka.producer import message_accumulator
 from aiokafka.record.default_records import (
-    DefaultRecordBatch,
     _DefaultRecordBatchBuilderPy,
     _DefaultRecordBatchPy,
 )
-from aiokafka.record.memory_records import _MemoryRecordsPy
+from aiokafka.record.memory_records import MemoryRecords, _MemoryRecordsPy
 
 # In a block for private use that has no other: not the surrogates that Python has for this,
 # which neither PostgreSQL nor UTF-8 takes. 0 stands for NUL, which a text column cannot hold.
@@ -42,9 +41,66 @@ def original(name: str) -> bytes:
     return name.translate(_BACK).encode("utf-8", "surrogateescape")
 
 
-# aiokafka publishes no types, and has no other way in.
+# aiokafka publishes no types, and has no other way in than these of its classes.
+class _Fetched(MemoryRecords):  # type: ignore[misc]
+    """The batches of one fetch, cut in C, and the bytes that they were cut from."""
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__(raw)
+        self.raw = raw
+
+
+class _Reader(fetcher.PartitionRecords):  # type: ignore[misc]
+    """Parses in C and, where a name fails, that batch once more in Python."""
+
+    _records: Any
+    _records_iterator: Any
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._records_iterator)
+        except StopIteration:
+            self._records_iterator = None  # a reference cycle, as aiokafka says
+            raise
+        except UnicodeDecodeError:
+            self._records = _Again(self._records, self.next_fetch_offset)
+            self._records_iterator = self._unpack_records()
+            return next(self)
+
+
+class _Again:
+    """The batch that could not be read, from its beginning, and the fetch's others behind it.
+
+    aiokafka leaves out the offsets of it that it has had.
+    """
+
+    def __init__(self, rest: Any, offset: int) -> None:
+        self.raw, self._rest = rest.raw, rest
+        batches = _MemoryRecordsPy(self.raw)
+        self._slow: Any = None
+        while self._slow is None:
+            raw = batches._next_slice
+            if batches.next_batch().next_offset > offset:
+                self._slow = _Batch(raw)
+
+    def has_next(self) -> bool:
+        return self._slow is not None or bool(self._rest.has_next())
+
+    def next_batch(self) -> Any:
+        slow, self._slow = self._slow, None
+        return slow or self._rest.next_batch()
+
+
+class _Batch(_DefaultRecordBatchPy):  # type: ignore[misc]
+    _buffer: bytearray
+
+    def _maybe_uncompress(self) -> None:
+        super()._maybe_uncompress()
+        self._buffer = _Buffer(self._buffer)
+
+
 class _Buffer(bytearray):
-    """What aiokafka's own parser in Python cuts a batch from; it decodes nothing but names."""
+    """What aiokafka's parser in Python cuts a batch from; it decodes nothing but names."""
 
     def __getitem__(self, place: Any) -> Any:
         found = super().__getitem__(place)
@@ -54,38 +110,36 @@ class _Buffer(bytearray):
         return text(bytes(self))
 
 
-class _SlowBatch(_DefaultRecordBatchPy):  # type: ignore[misc]
-    def _maybe_uncompress(self) -> None:
-        super()._maybe_uncompress()
-        self._buffer = _Buffer(self._buffer)
+class _Outgoing(message_accumulator.BatchBuilder):  # type: ignore[misc]
+    """A batch to be sent: built in C and, where a name needs its bytes back, in Python."""
 
+    _builder: Any
 
-class _Batch:
-    """A batch as it was fetched: read in C and, where that fails, once more in Python."""
+    def __init__(
+        self, batch_size: int, compression_type: int, *, is_transactional: int = 0, **rest: Any
+    ) -> None:
+        super().__init__(batch_size, compression_type, is_transactional=is_transactional, **rest)
+        self._slow: tuple[int, ...] = (2, compression_type, is_transactional, -1, -1, 0, batch_size)
 
-    def __init__(self, batch: Any, raw: memoryview) -> None:
-        self._batch = batch
-        self._raw = raw
+    def append(
+        self, *, timestamp: Any, key: Any, value: Any, headers: Headers | None = None
+    ) -> Any:
+        for name, _ in headers or ():
+            if not name.isascii() and original(name) != name.encode():
+                return self._append_in_python(timestamp, key, value, headers or ())
+        return super().append(timestamp=timestamp, key=key, value=value, headers=headers)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._batch, name)
+    def _append_in_python(self, timestamp: Any, key: Any, value: Any, headers: Headers) -> Any:
+        if not isinstance(self._builder, _DefaultRecordBatchBuilderPy):
+            if self.record_count():
+                self.close()
+                return None  # to aiokafka this batch is full, and the record begins the next
+            self._builder = _DefaultRecordBatchBuilderPy(*self._slow)
+        names = [(_Name(name), value) for name, value in headers]
+        return super().append(timestamp=timestamp, key=key, value=value, headers=names)
 
-    def __next__(self) -> Any:
-        return next(self._batch)  # the fetcher's look at a transaction's marker
-
-    def __iter__(self) -> Iterator[Any]:
-        try:
-            yield from self._batch
-        except UnicodeDecodeError:
-            # From the batch's beginning: the fetcher leaves out the offsets that it had.
-            yield from _SlowBatch(self._raw)
-
-
-class _Records(_MemoryRecordsPy):  # type: ignore[misc]
-    def next_batch(self) -> Any:
-        raw = self._next_slice
-        batch = super().next_batch()
-        return _Batch(batch, raw) if isinstance(batch, DefaultRecordBatch) else batch
+    def _set_producer_state(self, *state: int) -> None:
+        self._builder.set_producer_state(*state)
 
 
 class _Name(str):
@@ -95,24 +149,8 @@ class _Name(str):
         return original(self)
 
 
-class _Outgoing(message_accumulator.BatchBuilder):  # type: ignore[misc]
-    """A batch to be sent: built in C until a name needs its bytes back."""
-
-    def append(self, *, headers: Headers | None = None, **parts: Any) -> Any:
-        if headers and not all(name.isascii() for name, _ in headers):
-            if any(original(name) != name.encode() for name, _ in headers):
-                if not self._rebuilt():
-                    return None
-                headers = [(_Name(name), value) for name, value in headers]
-        return super().append(headers=headers, **parts)
-
-    def _rebuilt(self) -> bool:
-        """Whether this batch is built in Python from now on; one begun in C cannot be."""
-        if self._closed or isinstance(self._builder, _DefaultRecordBatchBuilderPy):
-            return not self._closed
-        if self.record_count():
-            self.close()
-            return False
-        begun = self._builder
-        ...
-        return True
+def tolerate() -> None:
+    """From now on every aiokafka client of this process reads and writes such names."""
+    fetcher.MemoryRecords = _Fetched
+    fetcher.PartitionRecords = _Reader
+    message_accumulator.BatchBuilder = _Outgoing

@@ -13,7 +13,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.producer import sender
 
 from shared.contract.wire import Record
+from shared.runtime import headers
 from shared.runtime.settings import Settings
+
+# Here, so that it holds for Faust's consumers too.
+headers.tolerate()
 
 # After a commit the broker refuses the next transaction until its markers are written, a few
 # milliseconds; aiokafka then waits a fixed 20 ms, and has no setting for it.
@@ -26,6 +30,8 @@ TRANSACTION_TIMEOUT_MS = 12_000
 LARGEST_BYTES = 2 * 1024 * 1024
 # An idempotent send never gives up by itself; past this its producer is thrown away.
 SEND_TIMEOUT_S = 15.0
+# Of a letter's tries: the number may be anybody's, and Python reads 4,300 digits at most.
+_MOST_DIGITS = 10
 
 
 def connection(settings: Settings) -> dict[str, Any]:
@@ -121,17 +127,19 @@ def dead_letter_headers(
     """
     now = datetime.now(UTC).isoformat()
     tries = record.header("dead_tries") or "0"
+    counted = tries.isdecimal() and len(tries) < _MOST_DIGITS
+    words = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace")
     return [
         *((name, value) for name, value in record.headers if not name.startswith("dead_")),
         ("dead_code", code.encode()),
-        ("dead_error", f"{type(error).__name__}: {error}"[:2000].encode()),
+        ("dead_error", words[:2000].decode("utf-8", "ignore").encode()),
         ("dead_topic", record.topic.encode()),
         ("dead_partition", str(record.partition).encode()),
         ("dead_offset", str(record.offset).encode()),
         ("dead_group", group.encode()),
         ("dead_first_at", (record.header("dead_first_at") or now).encode()),
         ("dead_last_at", now.encode()),
-        ("dead_tries", str(int(tries) + 1 if tries.isdecimal() else 1).encode()),
+        ("dead_tries", str(int(tries) + 1 if counted else 1).encode()),
     ]
 
 

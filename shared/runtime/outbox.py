@@ -104,6 +104,15 @@ class Tables:
         )
         return {(row["topic"], row["partition"]): (row["next_offset"], row["mark"]) for row in rows}
 
+    async def forget(self, pool: Pool, group: str, partitions: Collection[tuple[str, int]]) -> None:
+        """Let `group` begin anew in these (topic, partition)."""
+        if partitions:
+            await pool.executemany(
+                f"DELETE FROM {self.schema}.consumed"
+                " WHERE group_id = $1 AND topic = $2 AND partition = $3",
+                [(group, topic, partition) for topic, partition in partitions],
+            )
+
     async def first_parked(
         self, connection: Connection, case_id: str
     ) -> tuple[int, str, Record] | None:

@@ -31,6 +31,8 @@ from shared.runtime.sink import Sink
 log = structlog.get_logger()
 _BATCH_RECORDS = 500
 _WITHIN_S = 0.02
+# A topic that was lost is out of the group; when it is back, this is how soon it is noticed.
+_METADATA_AGE_MS = 15_000
 # A stream that has nothing in hand passes a record that waits for it within two looks.
 _LOOK_EVERY_S = 15.0
 
@@ -119,6 +121,7 @@ async def starts_of(
     wrong = await misfits(settings, at)
     for partition, why in wrong.items():
         log.error("stream.position_lost", group=sink.group, partition=str(partition), error=why)
+    await sink.tables.forget(sink.pool, sink.group, list(wrong))
     found = {p: offset for p, (offset, _) in at.items() if p not in wrong}
     for partition, offset in found.items():
         if (committed[partition] or 0) > offset + _BATCH_RECORDS:
@@ -149,28 +152,38 @@ async def _beginnings(
 
 
 async def _watch(app: faust.App, settings: Settings, sink: Sink) -> None:
-    """Raises TransientError when records wait and nobody takes them.
+    """Raises TransientError when records wait and nobody takes them, or a topic was made again.
 
-    Seen of Faust: a worker that is in the group, owns partitions and reads nothing.
+    Seen of Faust: a worker that is in the group, owns partitions and reads nothing; and one that
+    passes over the records of a topic that was made again, up to its old position.
     """
-    before: dict[TopicPartition, int] = {}
+    before: dict[TopicPartition, tuple[int, str]] = {}
+    waited: set[TopicPartition] = set()
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
         try:
             owned = [TopicPartition(*tp) for tp in app.consumer.assignment()]
             known = await sink.tables.positions(sink.pool, sink.group)
-            at = {p: known.get((p.topic, p.partition), (0, ""))[0] for p in owned}
-            waiting = await _records_at(settings, at)
+            at = {p: known.get((p.topic, p.partition), (0, "")) for p in owned}
+            # Of the look before: since then a position may have gone on in the new topic.
+            wrong = await misfits(settings, {p: before[p] for p in owned if p in before})
+            waiting = await _records_at(settings, {p: offset for p, (offset, _) in at.items()})
         except (KafkaError, *TRANSIENT) as error:
             log.warning("stream.watch_failed", group=sink.group, error=repr(error))
             continue
-        if sink.busy:
-            before = {}
-            continue
-        stuck = [p for p in waiting if before.get(p) == at[p]]
-        if stuck:
+        if wrong:
+            raise _MadeAgainError(wrong)
+        stuck = [p for p in waiting & waited if before.get(p, (0, "")) == at[p]]
+        if stuck and not sink.busy:
             raise TransientError(f"{sink.group} owns {stuck[0]} and takes no record of it")
-        before = {p: at[p] for p in waiting}
+        before = {p: position for p, position in at.items() if position[1]}
+        waited = set() if sink.busy else waiting
+
+
+class _MadeAgainError(TransientError):
+    def __init__(self, wrong: Mapping[TopicPartition, str]) -> None:
+        super().__init__(f"these are not what they were: {dict(wrong)}")
+        self.partitions = list(wrong)
 
 
 async def _records_at(settings: Settings, at: Mapping[TopicPartition, int]) -> set[TopicPartition]:
@@ -220,6 +233,7 @@ async def consume(settings: Settings, group: str, names: Sequence[str], sink: Si
         broker_session_timeout=kafka.SESSION_TIMEOUT_MS / 1000,
         broker_heartbeat_interval=kafka.HEARTBEAT_MS / 1000,
         broker_max_poll_records=_BATCH_RECORDS,
+        consumer_metadata_max_age_ms=_METADATA_AGE_MS,
         broker_commit_interval=0.5,
         broker_commit_every=1000,
         stream_wait_empty=False,
@@ -258,13 +272,19 @@ async def consume(settings: Settings, group: str, names: Sequence[str], sink: Si
         asyncio.ensure_future(_watch(app, settings, sink)),
         asyncio.ensure_future(orders.carry_out(sink.pool, sink.tables.schema, "parked", do, mine)),
     ]
+    again: list[TopicPartition] = []
     try:
         await asyncio.gather(*beside)
+    except _MadeAgainError as error:
+        again = error.partitions
+        raise
     finally:
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
         await app.stop()
+        # Now that no batch can put it back: the next start begins at the beginning.
+        await sink.tables.forget(sink.pool, group, again)
 
 
 def _record(message: Any) -> Record:

@@ -1,6 +1,8 @@
 """One broker and one PostgreSQL for the suite; each test has topics and a schema of its own."""
 
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -11,9 +13,10 @@ from tests.broker.outbox import Outbox
 
 
 @pytest.fixture(scope="session")
-def _processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    with processes(tmp_path_factory.mktemp("ground")) as found:
-        yield found
+def _processes() -> Iterator[Ground]:
+    with tempfile.TemporaryDirectory(prefix="casebus-ground-") as folder:
+        with processes(Path(folder)) as found:
+            yield found
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from structlog.testing import capture_logs
 
 from shared.contract.wire import Outgoing
@@ -48,7 +49,7 @@ async def _older_copy(outbox: Outbox, *, without: bytes) -> None:
 
 
 async def _dump(outbox: Outbox) -> None:
-    """As a database that was filled from a dump: a young cluster, and ids that lie in its future."""
+    """As a database that was filled from a dump: a young cluster, and ids that lie ahead."""
     await outbox.pool.execute(
         f"UPDATE {outbox.schema}.outbox SET xid = (xid::text::bigint + 1000000000)::text::xid8"
     )
@@ -80,17 +81,13 @@ async def test_after_a_loss_just_the_missing_rows_are_sent_once_and_in_order(
         async with outbox.relay():
             await eventually(told)
             if running:
-                found = await _recovered_beside_a_relay(outbox)
+                found = await _recover(outbox)
         if not running:
             found = await _recover(outbox)
     assert (found.in_kafka, found.to_send, found.unknown) == (5, 3, 0)
     async with outbox.relay():
         await outbox.append(b"9")
         await outbox.arrived(_values(1, 9))
-
-
-async def _recovered_beside_a_relay(outbox: Outbox) -> Recovered:
-    return await _recover(outbox)
 
 
 async def test_a_database_from_an_older_copy_sends_what_it_wrote_since_and_only_that(
@@ -232,14 +229,14 @@ async def test_a_recovery_that_ends_between_kafka_and_the_database_loses_nothing
     await _sent(outbox, *_values(1, 3))
     await outbox.lose_position()
     await outbox.append(*_values(4, 5))
-    stop = kafka.AIOKafkaProducer.stop
+    stop = AIOKafkaProducer.stop
 
-    async def dies(self: kafka.AIOKafkaProducer) -> None:
+    async def dies(self: AIOKafkaProducer) -> None:
         await stop(self)
         raise RuntimeError("the process ends here")
 
     with monkeypatch.context() as patched:
-        patched.setattr(kafka.AIOKafkaProducer, "stop", dies)
+        patched.setattr(AIOKafkaProducer, "stop", dies)
         with pytest.raises(RuntimeError):
             await _recover(outbox)
     with capture_logs() as logs:

@@ -73,7 +73,7 @@ async def test_what_is_parked_is_listed_shown_and_tried_again_in_its_order(city:
     first, second = await waits(city, case, 2, "backoffice")
     assert (second["kind"], second["code"]) == ("waiting", "case.waiting")
     (done,) = await dead(city, "drop", first["name"], "--by", "王小明", "--reason", "a test")
-    assert done["outcome"] == "dropped, 1 handled"
+    assert done["outcome"] == "dropped; 1 handled"
     assert await of_case(city, case, "backoffice") == []
     connection = await city.database("operator")
     try:

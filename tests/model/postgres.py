@@ -70,6 +70,7 @@ class Transaction:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
         self._writes: dict[tuple[str, Any], Any] = {}
+        # And whether it is shared.
         self._locks: dict[Any, bool] = {}
         self.xid: int | None = None
         self.lost = False
@@ -106,9 +107,10 @@ class Transaction:
         """False while somebody else has it; then ask again later."""
         self.number()
         for other in self._postgres.running:
-            if other is not self and not (shared and other._locks.get(what, True)):
-                if what in other._locks:
-                    return False
+            theirs_is_shared = other._locks.get(what)
+            if other is self or theirs_is_shared is None or (shared and theirs_is_shared):
+                continue
+            return False
         self._locks[what] = shared and self._locks.get(what, True)
         return True
 
