@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from benchmarks import forwarding, intake, latency, machine
+from benchmarks import forwarding, intake, latency, machine, recovery, relay, routers
 from benchmarks.report import Section, Table
 from benchmarks.scale import FULL, QUICK, Scale
 from benchmarks.stand import ROOT, Stand, stand
@@ -21,8 +21,11 @@ _PAGE = ROOT / "docs" / "performance.md"
 Measure = Callable[[Stand, Scale, Console], Awaitable[Section]]
 QUESTIONS: dict[str, Measure] = {
     "forwarding": forwarding.measure,
+    "routers": routers.measure,
+    "relay": relay.measure,
     "latency": latency.measure,
     "intake": intake.measure,
+    "recovery": recovery.measure,
 }
 
 

@@ -32,15 +32,19 @@ def job(stand: Stand, **rest: Any) -> Job:
 async def answer(
     module: str, told: str, *, python: str = sys.executable, timeout_s: float = _TIMEOUT_S
 ) -> dict[str, float]:
-    """Run `benchmarks.contenders.MODULE` to its end. Raises NoAnswerError, TimeoutError."""
+    """Run `benchmarks.contenders.MODULE` to its end. Raises NoAnswerError."""
     async with child(module, python=python) as process:
-        async with asyncio.timeout(timeout_s):
-            out, errors = await process.communicate(told.encode() + b"\n")
+        asking = asyncio.create_task(process.communicate(told.encode() + b"\n"))
+        done, _ = await asyncio.wait([asking], timeout=timeout_s)
+        if not done:
+            process.kill()
+        out, errors = await asking
     for line in out.decode().splitlines():
         if line.startswith("{"):
             found: dict[str, float] = json.loads(line)
             return found
-    raise NoAnswerError(f"{module}: {errors.decode()[-_LAST:]}")
+    said = (errors or out).decode()[-_LAST:]
+    raise NoAnswerError(f"{module}, {'at its end' if done else f'within {timeout_s} s'}: {said}")
 
 
 @contextlib.asynccontextmanager

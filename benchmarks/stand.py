@@ -32,6 +32,7 @@ from deploy.local.postgres import Server
 from deploy.local.state import Secrets
 from deploy.local.supervisor import Program, Supervisor
 from deploy.local.up import is_healthy
+from deploy.own_rules import city_names
 from shared.contract import topics
 from shared.contract.wire import encode
 from shared.runtime import kafka, migrations
@@ -203,7 +204,7 @@ async def _furnish(stand: Stand) -> None:
 
 async def _release_rules(settings: Settings) -> None:
     """As the console's relay would, so that a router needs no console beside it."""
-    out = encode(topics.RULES, city_release())
+    out = encode(topics.RULES, city_release(city_names(load_catalogue())))
     producer = kafka.producer(settings)
     await producer.start()
     try:

@@ -12,7 +12,18 @@ import typer
 from aiokafka.errors import KafkaError
 from asyncpg import PostgresError
 
-from casebus.commands import agency, audit, cases, dead, lag, local, recover, rules, traffic
+from casebus.commands import (
+    agency,
+    audit,
+    cases,
+    dead,
+    lag,
+    local,
+    recover,
+    rules,
+    torture,
+    traffic,
+)
 from deploy.compose_env import compose_env
 
 app = typer.Typer(
@@ -71,6 +82,7 @@ for command in (
     lag.lag,
     audit.audit,
     recover.recover,
+    torture.torture,
 ):
     app.command()(command)
 app.command("clerk-token")(agency.clerk_token)

@@ -5,7 +5,7 @@ from pathlib import Path
 from uuid import UUID
 
 from services.router.domain import Release
-from services.router.rules import RuleSet, load
+from services.router.rules import Names, RuleSet, load
 from shared.contract.events import RulesReleased
 
 _FOLDER = Path(__file__).resolve().parents[2] / "catalogue" / "rules"
@@ -16,7 +16,8 @@ def city_rules() -> list[Release]:
     return [Release(1, _rules(), _FROM, datetime.now(UTC))]
 
 
-def city_release() -> RulesReleased:
+def city_release(names: Names) -> RulesReleased:
+    """As it is proposed and approved: with the names that the rules were proved against."""
     rules = _rules()
     return RulesReleased(
         id=UUID(int=1),
@@ -28,6 +29,7 @@ def city_release() -> RulesReleased:
         effective_from=_FROM,
         approvers=("benchmarks",),
         tables=rules.document,
+        names={kind: tuple(known) for kind, known in names.to_json().items()},
     )
 
 

@@ -67,7 +67,5 @@ async def _recover_outbox(settings: Settings, service: str) -> None:
 
 
 async def _recover_router(settings: Settings, everything: bool) -> None:
-    from services.router import recovery as router
-
     found = await router.recover(settings, print, everything=everything)
     print(f"router: {found}")

@@ -14,15 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from catalogue import Catalogue
 from services.backoffice import store
 from services.backoffice.clerks import Clerk, clerk_of
-from services.backoffice.domain import Case, Command
+from services.backoffice.domain import Case, Change, Command
 from services.backoffice.handlers import on_command
 from services.backoffice.settings import BackofficeSettings
-from shared.contract.errors import PermanentError
+from shared.contract.errors import PermanentError, TransientError
 from shared.runtime.postgres import Pool
 from shared.runtime.vault import Vault
 from shared.runtime.web import ProblemError
 
 log = structlog.get_logger()
+_TRIES = 5
 _NUMBER = re.compile(r"[0-9-]{1,40}")
 _STATUS = {"case.unknown": 404, "case.not_yours": 403, "command.not_now": 409}
 
@@ -91,6 +92,18 @@ def add_routes(
             "history": await store.history(pool, case.case_id),
         }
 
+    async def carry_out(case: Case, wanted: Command) -> Change:
+        """Again when somebody else was quicker: their change has to be told first."""
+        command_id = uuid4()
+        for _ in range(_TRIES):
+            try:
+                async with pool.acquire() as connection, connection.transaction():
+                    cases = store.PostgresCases(connection)
+                    return await on_command(case.case_id, wanted, command_id, cases, _now())
+            except TransientError as error:
+                log.info("command.again", case_id=str(case.case_id), error=str(error))
+        raise ProblemError(503, "try-again", "the case is being changed; try again")
+
     def add_command(path: str, name: Any) -> None:
         @app.post(f"/api/cases/{{number}}/{path}", name=path)
         async def command(
@@ -110,9 +123,7 @@ def add_routes(
                 proposed=given.proposed,
             )
             try:
-                async with pool.acquire() as connection, connection.transaction():
-                    cases = store.PostgresCases(connection)
-                    change = await on_command(case.case_id, wanted, uuid4(), cases, _now())
+                change = await carry_out(case, wanted)
             except PermanentError as error:
                 status = _STATUS.get(error.code, 422)
                 raise ProblemError(status, error.code.replace("_", "-"), str(error)) from None

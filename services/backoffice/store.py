@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from services.backoffice.domain import Case
+from shared.contract.errors import TransientError
 from shared.contract.events import CaseAssigned, JointReview
 from shared.contract.wire import Outgoing
 from shared.runtime.outbox import Tables
@@ -34,6 +35,10 @@ class PostgresCases:
 
     async def lock(self, case_id: UUID) -> Case | None:
         row = await _sql.lock_case(self._connection, case_id=case_id)
+        if row is not None and row["younger"]:
+            # The relay goes by the transactions' numbers. Who changed the case last has a higher
+            # one than we: what we tell of it would go out before what was told already.
+            raise TransientError(f"a younger transaction has changed case {case_id}")
         return None if row is None else _case(row)
 
     async def put(self, case: Case, now: datetime) -> None:

@@ -10,9 +10,13 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import MessageSizeTooLargeError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    OffsetOutOfRangeError,
+)
 from aiokafka.structs import OffsetAndMetadata
 
+from services.router.sending import Sender, TooLargeError
 from shared.contract import topics
 from shared.contract.errors import PermanentError
 from shared.contract.wire import Outgoing, Record
@@ -94,16 +98,18 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._transactional = transactional
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self._unsendable: set[tuple[TopicPartition, int]] = set()
+        self._narrow: set[str] = set()
         self.lost: set[TopicPartition] = set()
 
     async def run(self, ready: Callable[[], Awaitable[object]]) -> None:
         await ready()
+        self._broken = asyncio.get_running_loop().create_future()
         self._consumer = kafka.consumer(self._settings, group=self._group, reset="none")
         self._consumer.subscribe(self._names, listener=self)
         try:
             await self._consumer.start()
             log.info("engine.started", group=self._group)
-            await asyncio.get_running_loop().create_future()
+            await self._broken
         finally:
             await self._drain()
             await self._consumer.stop()
@@ -142,8 +148,9 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                     await producer.start()
                 await self._go_to(partition, await self._fit(partition))
                 witnessed = not self._transactional
+                sender = Sender(producer, self._narrow)
                 while True:
-                    if await self._step(partition, producer):
+                    if await self._step(partition, sender):
                         delay_s = 0.1
                         if not witnessed:
                             await bear_witness(producer, self._group, partition)
@@ -155,8 +162,13 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             except Exception as error:  # noqa: BLE001 - whatever it was, begin from the committed
                 if isinstance(error, FENCED):
                     metrics.FENCES.labels(self._group).inc()
+                if isinstance(error, TooLargeError):
+                    delay_s = 0.1  # nothing is down, and the next try leaves it out
                 metrics.RETRIES.labels(self._group).inc()
                 log.warning("engine.retry", partition=str(partition), error=repr(error))
+                if isinstance(error, GroupAuthorizationFailedError) and not self._broken.done():
+                    # The consumer keeps this error for ever, also when the grant is there again.
+                    self._broken.set_exception(error)
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
             finally:
@@ -193,7 +205,7 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             hint="casebus recover router; docs/operations.md, 'A position that does not fit'",
         )
 
-    async def _step(self, partition: TopicPartition, producer: AIOKafkaProducer) -> bool:
+    async def _step(self, partition: TopicPartition, sender: Sender) -> bool:
         try:
             got = await self._consumer.getmany(
                 partition, timeout_ms=200, max_records=self._max_records
@@ -213,11 +225,11 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         try:
             async with asyncio.timeout(kafka.SEND_TIMEOUT_S):
                 if self._transactional:
-                    async with producer.transaction():
-                        await self._send(partition, producer, outgoing)
-                        await producer.send_offsets_to_transaction(position, self._group)
+                    async with sender.producer.transaction():
+                        await self._send(partition, sender, outgoing)
+                        await sender.producer.send_offsets_to_transaction(position, self._group)
                 else:
-                    await self._send(partition, producer, outgoing)
+                    await self._send(partition, sender, outgoing)
                     await self._consumer.commit(position)
         except BaseException:
             metrics.TRANSACTIONS.labels(self._group, "aborted").inc()
@@ -227,29 +239,13 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         return True
 
     async def _send(
-        self,
-        partition: TopicPartition,
-        producer: AIOKafkaProducer,
-        outgoing: Sequence[tuple[int, Outgoing]],
+        self, partition: TopicPartition, sender: Sender, outgoing: Sequence[tuple[int, Outgoing]]
     ) -> None:
-        """Send all and await all: leaving the block without it can commit past a failed one."""
-        sent = []
-        for offset, out in outgoing:
-            try:
-                sent.append(
-                    await producer.send(
-                        out.topic, out.value, key=out.key, headers=list(out.headers)
-                    )
-                )
-            except MessageSizeTooLargeError:
-                self._unsendable.add((partition, offset))
-                raise
-        results = await asyncio.gather(*sent, return_exceptions=True)
-        for (offset, _), result in zip(outgoing, results, strict=True):
-            if isinstance(result, MessageSizeTooLargeError):
-                self._unsendable.add((partition, offset))
-            if isinstance(result, BaseException):
-                raise result
+        try:
+            await sender.send(out for _, out in outgoing)
+        except TooLargeError as error:
+            self._unsendable |= {(partition, outgoing[index][0]) for index in error.indexes}
+            raise
 
     def _follow(self, partition: TopicPartition, record: Record) -> Sequence[Outgoing]:
         """What follows from `record`; a bad one goes, byte for byte, to the dead letters."""

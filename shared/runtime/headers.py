@@ -51,7 +51,7 @@ class _Fetched(MemoryRecords):  # type: ignore[misc]
 
 
 class _Reader(fetcher.PartitionRecords):  # type: ignore[misc]
-    """Parses in C and, where a name fails, that batch once more in Python."""
+    """Parses in C and, from a name that fails to the end of the fetch, in Python."""
 
     _records: Any
     _records_iterator: Any
@@ -63,32 +63,31 @@ class _Reader(fetcher.PartitionRecords):  # type: ignore[misc]
             self._records_iterator = None  # a reference cycle, as aiokafka says
             raise
         except UnicodeDecodeError:
-            self._records = _Again(self._records, self.next_fetch_offset)
+            if not isinstance(self._records, _Fetched):
+                raise
+            self._records = _Again(self._records.raw, self.next_fetch_offset)
             self._records_iterator = self._unpack_records()
             return next(self)
 
 
-class _Again:
-    """The batch that could not be read, from its beginning, and the fetch's others behind it.
+class _Again(_MemoryRecordsPy):  # type: ignore[misc]
+    """The batches of a fetch from the one on that `offset` is in.
 
-    aiokafka leaves out the offsets of it that it has had.
+    aiokafka leaves out the records of it that it has had.
     """
 
-    def __init__(self, rest: Any, offset: int) -> None:
-        self.raw, self._rest = rest.raw, rest
-        batches = _MemoryRecordsPy(self.raw)
-        self._slow: Any = None
-        while self._slow is None:
-            raw = batches._next_slice
-            if batches.next_batch().next_offset > offset:
-                self._slow = _Batch(raw)
+    _next_slice: Any
 
-    def has_next(self) -> bool:
-        return self._slow is not None or bool(self._rest.has_next())
+    def __init__(self, raw: bytes, offset: int) -> None:
+        super().__init__(raw)
+        while _Batch(self._next_slice).next_offset <= offset:
+            self._cache_next()
 
     def next_batch(self) -> Any:
-        slow, self._slow = self._slow, None
-        return slow or self._rest.next_batch()
+        # Headers came with format 2, and Kafka 4 writes no other.
+        raw = self._next_slice
+        self._cache_next()
+        return _Batch(raw)
 
 
 class _Batch(_DefaultRecordBatchPy):  # type: ignore[misc]

@@ -23,6 +23,8 @@ headers.tolerate()
 # milliseconds; aiokafka then waits a fixed 20 ms, and has no setting for it.
 _NEXT_TRANSACTION_S = 0.002
 SESSION_TIMEOUT_MS = 10_000
+# A topic that was deleted and made again is noticed this soon; the client's own is 5 minutes.
+METADATA_MAX_AGE_MS = 10_000
 HEARTBEAT_MS = 3_000
 # A dead producer's open transaction holds back every read_committed reader this long at most.
 TRANSACTION_TIMEOUT_MS = 12_000
@@ -66,6 +68,7 @@ def consumer(
         isolation_level="read_committed",
         session_timeout_ms=SESSION_TIMEOUT_MS,
         heartbeat_interval_ms=HEARTBEAT_MS,
+        metadata_max_age_ms=METADATA_MAX_AGE_MS,
         **connection(settings),
     )
 

@@ -37,8 +37,8 @@ async def misfits(
     if not positions:
         return {}
     consumer = kafka.consumer(settings, reset="none")
-    await consumer.start()
     try:
+        await consumer.start()
         partitions = list(positions)
         await kafka.partitions_of(consumer, sorted({p.topic for p in partitions}))
         first = await consumer.beginning_offsets(partitions)

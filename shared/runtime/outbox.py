@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
+from shared.contract.errors import TransientError
 from shared.contract.wire import Outgoing, Record
 from shared.runtime.marks import mark
 from shared.runtime.postgres import Connection, Pool
@@ -32,7 +33,8 @@ class Tables:
         )
         self._park = (
             f'INSERT INTO {schema}.parked (topic, partition, "offset", case_id, header_names,'
-            " header_values, value, code, error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+            " header_values, value, code, error, mark)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
             " ON CONFLICT DO NOTHING RETURNING true"
         )
         self._went_on = (
@@ -79,6 +81,7 @@ class Tables:
                 record.value,
                 code,
                 error,
+                mark(record),
             )
         )
 
@@ -129,6 +132,12 @@ class Tables:
         row = await connection.fetchrow(f"SELECT * FROM {self.schema}.parked WHERE seq = $1", seq)
         return None if row is None else _parked_record(row)
 
+    async def mark_of(self, connection: Connection, seq: int) -> str:
+        """Of the record that is parked under this number."""
+        return str(
+            await connection.fetchval(f"SELECT mark FROM {self.schema}.parked WHERE seq = $1", seq)
+        )
+
     async def unpark(self, connection: Connection, seq: int) -> None:
         await connection.execute(f"DELETE FROM {self.schema}.parked WHERE seq = $1", seq)
 
@@ -149,6 +158,12 @@ class Tables:
         """
         # Who writes now is waited for, and nobody comes between.
         await connection.execute(f"LOCK TABLE {self.schema}.outbox IN SHARE ROW EXCLUSIVE MODE")
+        alone = await connection.fetchval(
+            "SELECT pg_current_xact_id() = pg_snapshot_xmin(pg_current_snapshot())"
+        )
+        if not alone:
+            # One that began before us might yet write, and would be sent before the moved rows.
+            raise TransientError("an older transaction still runs")
         # A dead letter held nobody back: the later rows under its key were sent.
         row = await connection.fetchrow(
             "SELECT xid::text AS xid, key, topic LIKE '%.dead' AS alone"

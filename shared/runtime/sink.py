@@ -174,8 +174,9 @@ class Sink:
             event = self._decode(record)
         except PermanentError:
             event = None
-        if event is not None:
-            await self._tables.first_times(connection, [event.id])
+        marked = await self._tables.mark_of(connection, seq)
+        seen = _place(record, marked) if event is None else event.id
+        await self._tables.first_times(connection, [seen])
         await self._tables.unpark(connection, seq)
 
     async def _hold(self, connection: Connection, held: Sequence[tuple[Record, Event]]) -> None:
@@ -205,8 +206,11 @@ class Sink:
         stored, refused = _without_nul(record), record.topic in self._commands
         async with self._pool.acquire() as connection, connection.transaction():
             await self._tables.go_on(connection, self._group, [record])
+            place = _place(record, mark(record))
             if refused:
-                first = bool(await self._tables.first_times(connection, [_place(record)]))
+                first = bool(await self._tables.first_times(connection, [place]))
+            elif await connection.fetch(self._known, [place]):
+                first = False  # an operator has dropped it
             else:
                 first = await self._tables.park(connection, stored, code, repr(error))
             if not first:
@@ -226,9 +230,9 @@ def _said(drop: bool, handled: int, left: str) -> str:
     return "; ".join(part for part in parts if part) or "nothing is parked any more"
 
 
-def _place(record: Record) -> UUID:
+def _place(record: Record, marked: str) -> UUID:
     """An id for a record that may have none of its own; a topic made again has others."""
-    place = f"{record.topic}/{record.partition}/{record.offset}/{mark(record)}"
+    place = f"{record.topic}/{record.partition}/{record.offset}/{marked}"
     return uuid5(NAMESPACE_URL, f"kafka:{place}")
 
 

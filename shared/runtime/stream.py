@@ -31,8 +31,6 @@ from shared.runtime.sink import Sink
 log = structlog.get_logger()
 _BATCH_RECORDS = 500
 _WITHIN_S = 0.02
-# A topic that was lost is out of the group; when it is back, this is how soon it is noticed.
-_METADATA_AGE_MS = 15_000
 # A stream that has nothing in hand passes a record that waits for it within two looks.
 _LOOK_EVERY_S = 15.0
 
@@ -142,8 +140,8 @@ async def _beginnings(
     if not partitions:
         return {}
     consumer = kafka.consumer(settings)
-    await consumer.start()
     try:
+        await consumer.start()
         await kafka.partitions_of(consumer, sorted({p.topic for p in partitions}))
         found: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
         return found
@@ -189,8 +187,8 @@ class _MadeAgainError(TransientError):
 async def _records_at(settings: Settings, at: Mapping[TopicPartition, int]) -> set[TopicPartition]:
     """The partitions with a record at or after these offsets; markers are none."""
     consumer = kafka.consumer(settings)
-    await consumer.start()
     try:
+        await consumer.start()
         await kafka.partitions_of(consumer, sorted({p.topic for p in at}))
         ends = await consumer.end_offsets(list(at))
         left = {p for p in at if at[p] < ends[p]}
@@ -232,8 +230,8 @@ async def consume(settings: Settings, group: str, names: Sequence[str], sink: Si
         consumer_auto_offset_reset="earliest",
         broker_session_timeout=kafka.SESSION_TIMEOUT_MS / 1000,
         broker_heartbeat_interval=kafka.HEARTBEAT_MS / 1000,
+        consumer_metadata_max_age_ms=kafka.METADATA_MAX_AGE_MS,
         broker_max_poll_records=_BATCH_RECORDS,
-        consumer_metadata_max_age_ms=_METADATA_AGE_MS,
         broker_commit_interval=0.5,
         broker_commit_every=1000,
         stream_wait_empty=False,

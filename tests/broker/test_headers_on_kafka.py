@@ -1,12 +1,15 @@
 """Header names that are no UTF-8: anybody may write them, and they stop nobody."""
 
 import asyncio
+import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
+from aiokafka.producer import message_accumulator
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka import KafkaProducer
@@ -39,6 +42,24 @@ def test_a_name_is_the_same_bytes_after_it_was_a_text(name: bytes) -> None:
 @given(TEXTS)
 def test_a_name_that_is_a_text_is_left_as_it_is(name: str) -> None:
     assert headers.text(name.encode()) == name
+
+
+def test_a_flood_of_such_batches_between_others_is_read_in_order() -> None:
+    """As many as a fetch has room for, with nobody's patience or stack used up."""
+    fetch = bytearray()
+    for n in range(5_000):
+        batch = message_accumulator.BatchBuilder(1000, 0)
+        name = headers.text(BAD) if n % 3 else "good"
+        batch.append(timestamp=1, key=None, value=b"%d" % n, headers=[(name, b"")])
+        built = batch._build()
+        struct.pack_into(">q", built, 0, n)  # the broker's part: the offset
+        fetch += built
+    partition, records = TopicPartition("flood", 0), fetcher.MemoryRecords(bytes(fetch))
+    reader = fetcher.PartitionRecords(partition, records, [], 0, None, None, True, 1)
+    found = list(reader)
+    assert [one.offset for one in found] == list(range(5_000))
+    assert [one.value for one in found] == [b"%d" % n for n in range(5_000)]
+    assert reader.next_fetch_offset == 5_000
 
 
 class _Raw(str):

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import faust
 import pytest
@@ -10,13 +10,49 @@ from aiokafka import TopicPartition
 from structlog.testing import capture_logs
 
 from shared.contract.errors import TransientError
-from shared.runtime import kafka, stream
+from shared.runtime import kafka, metrics, stream
 from shared.runtime.marks import mark, misfits
+from shared.runtime.settings import Settings
 from tests.broker.ground import running
 from tests.broker.office import Office, fails_on
 from tests.city import eventually
 
 _KEPT = ("consumed", "inbox", "written", "parked", "outbox")
+
+
+class Looks:
+    """Counts the looks that a stream has taken at what waits, and can stop them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._at = stream._records_at
+        self._last = False
+        self._stands_still = asyncio.Event()
+
+    async def at(
+        self, settings: Settings, positions: Mapping[TopicPartition, int]
+    ) -> set[TopicPartition]:
+        found = await self._at(settings, positions)
+        self.count += 1
+        if self._last:
+            self._stands_still.set()
+            await asyncio.Event().wait()
+        return found
+
+    async def end(self) -> None:
+        """aiokafka leaves a connection open when it is cancelled while it opens one."""
+        self._last = True
+        async with asyncio.timeout(20):
+            await self._stands_still.wait()
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    """Looks in quick succession."""
+    found = Looks()
+    monkeypatch.setattr(stream, "_records_at", found.at)
+    monkeypatch.setattr(stream, "_LOOK_EVERY_S", 0.3)
+    return found
 
 
 async def _has_written(office: Office, *reasons: str) -> None:
@@ -115,17 +151,17 @@ async def test_a_topic_that_was_made_again_is_handled_from_its_beginning(
 
 @pytest.mark.parametrize("new", [2, 6])
 async def test_a_topic_that_is_made_again_under_a_running_stream_is_handled_as_a_whole(
-    office: Office, new: int, monkeypatch: pytest.MonkeyPatch
+    office: Office, new: int, monkeypatch: pytest.MonkeyPatch, looks: Looks
 ) -> None:
     """The process may end over it: it is started again."""
-    monkeypatch.setattr(stream, "_LOOK_EVERY_S", 0.5)
-    monkeypatch.setattr(stream, "_METADATA_AGE_MS", 500)
+    monkeypatch.setattr(kafka, "METADATA_MAX_AGE_MS", 500)
     await _send(office, _reasons(1, 3))
     async with running(_again_and_again(office)):
         await _has_written(office, *_reasons(1, 3))
         await office.ground.topic_again(office.topic)
         await _send(office, _reasons(1, new, "new "))
         await _has_written(office, *_reasons(1, 3), *_reasons(1, new, "new "))
+        await looks.end()
 
 
 async def _again_and_again(office: Office) -> None:
@@ -152,6 +188,7 @@ async def test_a_running_stream_whose_position_fits_no_more_ends_and_begins_anew
             )
             async with asyncio.timeout(20):
                 await asyncio.shield(task)
+    monkeypatch.undo()
     assert not await office.pool.fetch(f"SELECT FROM {office.schema}.consumed")
     async with office.streaming():
         await eventually(office.written, lambda found: found == ["1", "2", "3", "1"])
@@ -171,6 +208,7 @@ async def test_the_first_start_with_a_position_only_in_kafka_repeats_nothing(
     async with office.streaming():
         await _has_written(office, "1", "2", "5")
         await _committed(office, 5)
+    assert metrics.REPEATED.labels(office.schema)._value.get() == 2
     assert await office.parked() == [("handler.failed", 2), ("case.waiting", 3)]
     assert await office.letters() == 1
 
@@ -217,39 +255,24 @@ async def test_a_stream_that_owns_partitions_and_takes_nothing_ends(
             await _send(office, ["2"])
             async with asyncio.timeout(20):
                 await asyncio.shield(task)
+    monkeypatch.undo()
     async with office.streaming():
         await _has_written(office, "1", "2")
 
 
 async def test_a_stream_that_waits_for_what_is_down_is_not_taken_for_stuck(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+    office: Office, looks: Looks
 ) -> None:
-    monkeypatch.setattr(stream, "_LOOK_EVERY_S", 0.1)
-    tries = []
-
-    def trouble(reason: str) -> BaseException | None:
-        tries.append(reason)
-        return TransientError("down") if len(tries) < 5 else None
-
-    office.trouble = trouble
+    office.trouble = lambda _: TransientError("down") if looks.count < 4 else None
     await _send(office, ["1"])
-    async with office.streaming() as task:
+    async with office.streaming():
         await _has_written(office, "1")
-        assert not task.done()
+        await looks.end()
 
 
 async def test_an_idle_stream_is_not_taken_for_stuck_by_what_a_transaction_took_back(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+    office: Office, looks: Looks
 ) -> None:
-    monkeypatch.setattr(stream, "_LOOK_EVERY_S", 0.1)
-    looks = []
-    records_at = stream._records_at
-
-    async def counted(*arguments: object) -> set[TopicPartition]:
-        looks.append(1)
-        return await records_at(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(stream, "_records_at", counted)
     producer = kafka.producer(office.ground.settings(), transactional_id=office.schema)
     await producer.start()
     await _send(office, ["1"])
@@ -258,15 +281,15 @@ async def test_an_idle_stream_is_not_taken_for_stuck_by_what_a_transaction_took_
     await producer.send_and_wait(office.topic, one.value, key=one.key, headers=list(one.headers))
     await producer.abort_transaction()
     await producer.stop()
-    async with office.streaming() as task:
+    async with office.streaming():
         await _has_written(office, "1")
-        before = len(looks)
+        before = looks.count
 
         async def looked() -> bool:
-            return len(looks) > before + 3
+            return looks.count > before + 3
 
         await eventually(looked)
-        assert not task.done()
+        await looks.end()
 
 
 async def test_a_mark_fits_only_the_record_before_it(office: Office) -> None:

@@ -29,7 +29,8 @@ from shared.runtime import kafka
 from tests.city import ROOT, City, eventually
 from tests.faults.evidence import Evidence, Notices
 
-_STORES = {"kafka", "postgres"}
+# Its full form (`make test-faults`) has three brokers, and kills each of them.
+_BROKERS = 3 if os.environ.get("CASEBUS_FAULTS") == "full" else 1
 _QUIET_WITHIN_S = 60
 
 
@@ -41,7 +42,7 @@ def city() -> Iterator[City]:
     pytest closes that folder to others, while a server that was killed must come in again.
     """
     with tempfile.TemporaryDirectory(prefix="casebus-faults-") as folder:
-        found = City.start(Path(folder) / "data")
+        found = City.start(Path(folder) / "data", "--brokers", str(_BROKERS))
         yield found
         found.stop()
 
@@ -58,7 +59,7 @@ class Aftermath:
 class Traffic:
     """`casebus traffic` in a process of its own."""
 
-    def __init__(self, city: City, cases: int, rate: int, *options: str) -> None:
+    def __init__(self, city: City, cases: int, rate: float, *options: str) -> None:
         self._output = city.folder / "traffic.json"
         arguments = ["--cases", str(cases), "--rate", str(rate), "--json", *options]
         with self._output.open("wb") as out:
@@ -250,10 +251,11 @@ async def test_a_killed_notifier_loses_no_notice_and_sends_none_twice(
 
 
 async def test_a_killed_broker_loses_nothing_and_repeats_nothing(city: City) -> None:
-    traffic = Traffic(city, 120, 30)
-    await _applications(city, 40)
-    await _killed(city, "kafka")
-    await _broker_answers(city)
+    traffic = Traffic(city, 120 * _BROKERS, 30 / _BROKERS)
+    for broker in city.brokers:
+        await _applications(city, 40)
+        await _killed(city, broker)
+        await _broker_answers(city)
     after = await _aftermath(city, traffic)
     _assert_every_answer_is_one_application(after)
     _assert_nothing_lost_nothing_twice(after)
@@ -299,7 +301,10 @@ async def _members(city: City) -> int:
 @contextlib.asynccontextmanager
 async def _second_router(city: City) -> AsyncIterator[None]:
     """Another router process beside the launcher's, with the same settings."""
-    ports = dict.fromkeys(plan.PORTS, 0) | {"kafka": int(city.running.kafka.rsplit(":")[1])}
+    addresses = zip(city.brokers, city.running.kafka.split(","), strict=True)
+    ports = dict.fromkeys(plan.usual_ports(_BROKERS), 0) | {
+        name: int(address.rsplit(":")[1]) for name, address in addresses
+    }
     unused = Server(city.folder, 0, "")
     (program,) = (
         one

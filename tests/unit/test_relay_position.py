@@ -31,12 +31,18 @@ def test_a_position_is_read_as_it_was_written(position: Position) -> None:
     assert Position.parse(str(position)) == position
 
 
+def test_a_position_says_of_which_cluster_and_event_it_is() -> None:
+    for position in (Position(7, 8, "4711", "an:event"), Position(7, 8, "4711"), Position(7, 8)):
+        found = Position.parse(position.metadata)
+        assert (found, found.cluster, found.event) == (position, position.cluster, position.event)
+
+
 @given(POSITIONS)
 def test_the_first_position_is_before_all_rows(position: Position) -> None:
     assert Position(0, 0) <= position
 
 
-@pytest.mark.parametrize("text", ["", "7", "7:", "7:8:9", "a:b"])
+@pytest.mark.parametrize("text", ["", "7", "7:", "a:b", "7:b:1:"])
 def test_a_position_that_cannot_be_read_is_no_position(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         Position.parse(text)

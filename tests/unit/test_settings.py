@@ -112,3 +112,14 @@ def test_secrets_are_not_shown_when_settings_are_printed(monkeypatch: pytest.Mon
     shown = repr(load(SealedSettings)) + str(load(StoreSettings))
 
     assert not [secret for secret in (KEY, "a-password", "kafka-password") if secret in shown]
+
+
+def test_a_pool_too_small_for_what_holds_connections_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Relay and orders hold one while they ask for another; five could all be held."""
+    _set(monkeypatch, CASEBUS_POOL_MAX="5")
+    with pytest.raises(SystemExit):
+        load(StoreSettings)
+    _set(monkeypatch, CASEBUS_POOL_MAX="6")
+    assert load(StoreSettings).pool_max == 6

@@ -1,6 +1,6 @@
 -- name: lock_case^
 SELECT case_id, number, service, agency, responsible, status, step, chain, tried, facts, sealed,
-    received_at, assigned_at, due_on, joint_review
+    received_at, assigned_at, due_on, joint_review, age(xmin) < 0 AS younger
 FROM backoffice.cases WHERE case_id = :case_id FOR UPDATE;
 
 -- name: find_case^
