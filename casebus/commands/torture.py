@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from io import BufferedWriter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,7 +42,7 @@ class Act:
 
 @dataclass(slots=True)
 class Verdict:
-    """`audit` is that of `casebus audit`; `quiet_after_s` how long what was begun took at the end."""
+    """`audit` is that of `casebus audit`; `quiet_after_s`: how long the rest took at the end."""
 
     seed: int
     minutes: float
@@ -107,11 +108,9 @@ def torture(
 
 async def _torture(folder: Path, rate: float, verdict: Verdict, console: Console) -> None:
     environment = os.environ | {"CASEBUS_DATA": str(folder)}
-    folder.mkdir()
     with contextlib.ExitStack() as ended:
-        log = ended.enter_context((folder.parent / "up.log").open("wb"))
         brokers = str(verdict.brokers)
-        city = _start(["up", "--rate", "0", "--brokers", brokers], environment, log)
+        city = _up(folder, brokers, environment)
         ended.callback(_end, city, 30)
         await _until_runs(folder, city)
         cases = max(1, int(verdict.minutes * 60 * rate))
@@ -186,10 +185,16 @@ def _start(
         [sys.executable, "-m", "casebus", *arguments],
         env=environment,
         stdout=out,
-        stderr=subprocess.DEVNULL,
+        stderr=out if isinstance(out, BufferedWriter) else subprocess.DEVNULL,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def _up(folder: Path, brokers: str, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    folder.mkdir()
+    with (folder.parent / "up.log").open("wb") as log:
+        return _start(["up", "--rate", "0", "--brokers", brokers], environment, log)
 
 
 def _end(process: "subprocess.Popen[bytes]", timeout_s: float) -> None:

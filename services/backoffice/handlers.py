@@ -36,7 +36,11 @@ class Cases(Protocol):
     """The tables, inside one transaction."""
 
     async def lock(self, case_id: UUID) -> Case | None:
-        """The case, locked until the transaction ends."""
+        """The case, locked until the transaction ends.
+
+        Raises TransientError when somebody who began later has changed it: begin again, so that
+        what is told of the case keeps its order.
+        """
 
     async def put(self, case: Case, now: datetime) -> None: ...
     async def put_assignment(self, event: CaseAssigned) -> None: ...

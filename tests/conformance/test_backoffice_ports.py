@@ -1,6 +1,7 @@
 """The back office's Cases: the fake and PostgreSQL keep the same promises."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from asyncpg import UniqueViolationError
 
 from services.backoffice import store
 from services.backoffice.handlers import Cases
+from shared.contract.errors import TransientError
 from shared.contract.events import CaseAssigned, CaseStatusChanged, JointReview
 from shared.contract.wire import encode
 from shared.runtime.outbox import Tables
@@ -195,10 +197,13 @@ async def test_of_many_who_change_a_case_at_once_none_is_lost(backoffice: Backof
         await cases.put(case(step=0), NOW)
 
     async def one_more() -> None:
-        async with backoffice.transaction() as cases:
-            known = await cases.lock(CASE)
-            assert known is not None
-            await cases.put(replace(known, step=known.step + 1), NOW)
+        while True:
+            with contextlib.suppress(TransientError):
+                async with backoffice.transaction() as cases:
+                    known = await cases.lock(CASE)
+                    assert known is not None
+                    await cases.put(replace(known, step=known.step + 1), NOW)
+                return
 
     await asyncio.gather(*(one_more() for _ in range(20)))
 

@@ -16,10 +16,7 @@ CREATE TABLE {schema}.consumed (
 ALTER TABLE {schema}.parked
     ADD COLUMN last_at timestamptz NOT NULL DEFAULT now(),
     ADD COLUMN tries int NOT NULL DEFAULT 1,
-    -- In a topic that was made again another record may stand in the same place.
-    ADD COLUMN mark text NOT NULL DEFAULT '',
-    DROP CONSTRAINT parked_topic_partition_offset_key,
-    ADD UNIQUE (topic, partition, "offset", mark);
+    ADD COLUMN mark text NOT NULL DEFAULT '';
 
 -- A topic that was made again has other records at the places of those that are parked.
 ALTER TABLE {schema}.parked DROP CONSTRAINT parked_topic_partition_offset_key;
