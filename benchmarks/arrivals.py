@@ -54,6 +54,7 @@ class Arrivals:
         self._arrived: dict[str, float] = {}
         self._times: Counter[str] = Counter()
         self._asking = asyncio.Semaphore(_ASKING)
+        self._enough = asyncio.Event()
 
     async def __aenter__(self) -> "Arrivals":
         self._consumer = kafka.consumer(self._stand.kafka())
@@ -76,16 +77,17 @@ class Arrivals:
     ) -> None:
         """Raises WrongCountError when a case did not come, or came twice."""
         try:
-            self._submitting.cancel()
-            await asyncio.gather(self._submitting, return_exceptions=True)
+            self._enough.set()
             if error is None:
-                await self._until(lambda: not self._missing(0))
+                await self._until(lambda: self._submitting.done() and not self._missing(0))
                 twice = [number for number, times in self._times.items() if times > 1]
                 if twice:
                     raise WrongCountError(f"came more than once: {twice[:5]}")
         finally:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+            tasks = (self._watching, self._submitting)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._client.aclose()
             await self._consumer.stop()
 
@@ -103,7 +105,6 @@ class Arrivals:
 
     async def recovered(self, kill: Callable[[], Awaitable[object]]) -> Recovered:
         """What came of a kill, once all is calm again. Raises StandError."""
-        await self.calm()
         killed = time.monotonic()
         await kill()
         await self._until(lambda: bool(self._new(killed)))
@@ -141,6 +142,8 @@ class Arrivals:
         async with asyncio.TaskGroup() as group:
             began = time.monotonic()
             for n, body in enumerate(bodies()):
+                if self._enough.is_set():
+                    return
                 await asyncio.sleep(max(0.0, began + n / self._rate - time.monotonic()))
                 group.create_task(self._one(body))
 

@@ -80,7 +80,7 @@ def _say(process: asyncio.subprocess.Process, line: bytes) -> None:
 
 
 async def _shared(each: Sequence[asyncio.subprocess.Process]) -> None:
-    """Until every process has its even part of the partitions."""
+    """Until every process stands ready with its even part of the partitions."""
     share = _PARTITIONS // len(each)
     has = dict.fromkeys(range(len(each)), 0)
     complete = asyncio.Event()
@@ -141,9 +141,9 @@ def _section(rates: dict[int, list[float]], scale: Scale) -> Section:
         question="How much faster do two and four router processes route than one?",
         how=(
             f"Input: {scale.records:,} applications in {_PARTITIONS} partitions; the same work as "
-            "above, exactly once. All processes are of one group and have an equal share of the "
-            "partitions before any of them begins. The clock runs from the first record that one "
-            "of them takes to the last commit of all, in "
+            "above, exactly once. All processes are of one group and stand ready with an equal "
+            "share of the partitions before any of them begins. The clock runs from the first "
+            "record that one of them takes to the last commit of all, in "
             f"{'one turn' if scale.turns == 1 else f'{scale.turns} turns'}; all output was read "
             "back as above."
         ),

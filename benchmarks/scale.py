@@ -33,7 +33,7 @@ FULL = Scale(
     intake_turns=3,
     intake_s=5.0,
     rows=20_000,
-    kills=7,
+    kills=5,
 )
 QUICK = Scale(
     quick=True,

@@ -1,7 +1,8 @@
 """The router as one of several processes of a group; told when to begin and when it is over.
 
-Input: a Job on one line, `go` on the next, then the end of the file. Output: its partitions,
-each time they change, and in the end what it did; times are of the machine's one clock.
+Input: a Job on one line, `go` on the next, then the end of the file. Output: how many partitions
+stand ready, each time that changes, and in the end what it did; times are of the machine's one
+clock.
 """
 
 import asyncio
@@ -28,14 +29,22 @@ class _Gated(Engine):
         super().__init__(*arguments, **options)
         self.gate = asyncio.Event()
         self.ended = 0.0
+        self._waiting: set[Any] = set()
 
-    async def on_partitions_assigned(self, assigned: Any) -> None:
-        await super().on_partitions_assigned(assigned)
-        print(json.dumps({"partitions": self.partitions}), flush=True)
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        await super().on_partitions_revoked(revoked)
+        self._waiting.clear()
+        self._say()
 
-    async def _step(self, partition: Any, producer: Any) -> bool:
-        await self.gate.wait()
-        found = await super()._step(partition, producer)
+    def _say(self) -> None:
+        print(json.dumps({"partitions": len(self._waiting)}), flush=True)
+
+    async def _step(self, partition: Any, *rest: Any) -> bool:
+        if not self.gate.is_set():
+            self._waiting.add(partition)
+            self._say()
+            await self.gate.wait()
+        found = await super()._step(partition, *rest)
         if found:
             self.ended = time.monotonic()
         return found

@@ -29,8 +29,8 @@ class _Clocked(Engine):
         self.taken: dict[Any, int] = {}
         self.finished = asyncio.Event()
 
-    async def _step(self, partition: Any, producer: Any) -> bool:
-        found = await super()._step(partition, producer)
+    async def _step(self, partition: Any, *rest: Any) -> bool:
+        found = await super()._step(partition, *rest)
         if found:
             self._clock.committed()
             self._committed[partition] = self.taken[partition.partition]

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
-import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,61 +13,55 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from io import BufferedWriter
 from pathlib import Path
 from typing import Annotated, Any
 
+import asyncpg
 import typer
+from aiokafka.errors import KafkaError
 from rich.console import Console
 
-from casebus.running import end
-from deploy.local.state import Running, read_running
+from casebus import auditing
+from casebus.acts import Tormentor, acts
+from casebus.commands.audit import said
+from casebus.running import end, running
+from deploy.local.state import data_folder
 
-# Never two stores at once: the next one waits until the last one answers again.
-_SERVICES = ("router", "intake", "backoffice", "notifier", "console")
 _READY_S = 180.0
-_QUIET_S = 180.0
-_LONGEST_FREEZE_S = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """What is done to whom, `after_s` after the act before."""
-
-    after_s: float
-    victim: str
-    how: str
-    frozen_s: float = 0.0
+_TRAFFIC_S = 180.0
+_QUIET_S = 240.0
+_ARRIVED_S = 60.0
 
 
 @dataclass(slots=True)
 class Verdict:
-    """`audit` is that of `casebus audit`; `quiet_after_s`: how long the rest took at the end."""
+    """`acts` counts what was done to whom; `unkept` are numbers that were answered and are not in
+    intake's table. `quiet_after_s`: how long the rest took when nothing was killed any more;
+    `waiting` is what still waited after the longest time that was given to it.
+    """
 
     seed: int
     minutes: float
     brokers: int
     acts: dict[str, int] = field(default_factory=dict)
-    sent: dict[str, Any] = field(default_factory=dict)
-    audit: dict[str, Any] = field(default_factory=dict)
+    sent: dict[str, int] = field(default_factory=dict)
+    unkept: int = 0
     quiet_after_s: float | None = None
-    good: bool = False
+    waiting: list[str] = field(default_factory=list)
+    audit: auditing.Verdict = field(default_factory=auditing.Verdict)
+    problem: str = ""
 
-
-def plan(seed: int, brokers: int) -> Iterator[Act]:
-    """The acts of `seed`, without end; the same seed, the same acts."""
-    chance = random.Random(seed)
-    stores = [
-        "postgres",
-        *(["kafka"] if brokers == 1 else [f"kafka-{n + 1}" for n in range(brokers)]),
-    ]
-    while True:
-        victim = chance.choice([*_SERVICES, "router", *stores])
-        how = chance.choice(["kill", "kill", "term", "freeze"])
-        if how == "term" and victim in stores:
-            how = "kill"
-        frozen_s = round(chance.uniform(3, _LONGEST_FREEZE_S), 1) if how == "freeze" else 0.0
-        yield Act(round(chance.uniform(1, 8), 1), victim, how, frozen_s)
+    @property
+    def wrong(self) -> dict[str, int]:
+        """What must not be, by name. An application that nobody answered is none: it is told so."""
+        found = {
+            "answered and not kept": self.unkept,
+            "answered otherwise than expected": self.sent.get("unexpected", 0),
+            "still waiting": len(self.waiting),
+            "that the city could not go on": bool(self.problem),
+            "without any application": not self.sent.get("accepted"),
+        }
+        return {name: int(count) for name, count in found.items() if count} | self.audit.wrong
 
 
 def torture(
@@ -75,167 +69,188 @@ def torture(
     seed: Annotated[int, typer.Option(help="The same seed does the same.", min=1)] = 1,
     rate: Annotated[float, typer.Option(help="Applications a second.", min=0.1, max=50)] = 8.0,
     brokers: Annotated[int, typer.Option(help="Kafka brokers: 1 or 3.", min=1, max=3)] = 1,
+    here: Annotated[
+        bool, typer.Option("--here", help="The city that runs here, instead of one of its own.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="End with one line for machines.")
     ] = False,
 ) -> None:
-    """Kill, end and freeze parts of a city of its own, under load; then count. Exit 1 when
-    anything was lost, doubled or out of order."""
+    """Kill, end and freeze parts of a city under load; then count. Exit 1 when anything was lost,
+    doubled or out of order."""
     if brokers == 2:
         end("two brokers cannot do without either; --brokers is 1 or 3")
-    console = Console(stderr=True)
     verdict = Verdict(seed, minutes, brokers)
-    with tempfile.TemporaryDirectory(prefix="casebus-torture-") as folder:
-        try:
-            asyncio.run(_torture(Path(folder) / "data", rate, verdict, console))
-        except TimeoutError as error:
-            end(f"{error}; the same again: --seed {seed}")
-    audit = verdict.audit
-    if as_json:
-        print(json.dumps(asdict(verdict)))
+    if here:
+        running()
+        asyncio.run(_torture(data_folder(), rate, verdict))
+        kept = data_folder()
     else:
-        colour = "green" if verdict.good else "red"
-        done = ", ".join(f"{count} {what}" for what, count in sorted(verdict.acts.items()))
-        Console().print(
-            f"[{colour}]{audit.get('applications', 0)} applications, {audit.get('assigned', 0)} "
-            f"assigned, {audit.get('in_back_offices', 0)} in back offices; "
-            f"{audit.get('lost')} lost, {audit.get('duplicated')} duplicated, "
-            f"{audit.get('out_of_order')} out of order[/{colour}]; {done}; "
-            f"quiet {verdict.quiet_after_s} s after the end; seed {seed}"
-        )
-    raise SystemExit(0 if verdict.good else 1)
-
-
-async def _torture(folder: Path, rate: float, verdict: Verdict, console: Console) -> None:
-    environment = os.environ | {"CASEBUS_DATA": str(folder)}
-    with contextlib.ExitStack() as ended:
-        brokers = str(verdict.brokers)
-        city = _up(folder, brokers, environment)
-        ended.callback(_end, city, 30)
-        await _until_runs(folder, city)
-        cases = max(1, int(verdict.minutes * 60 * rate))
-        arguments = ["traffic", "--cases", str(cases), "--rate", str(rate), "--json", "--clerks"]
-        traffic = _start([*arguments, "--seed", str(verdict.seed)], environment, subprocess.PIPE)
-        ended.callback(_end, traffic, 5)
-        await _act(folder, verdict, console)
-        out, _ = await asyncio.to_thread(traffic.communicate)
-        verdict.sent = json.loads(out or b"{}")
-        verdict.sent.pop("numbers", None)
-        began = time.monotonic()
-        await _until_quiet(environment)
-        verdict.quiet_after_s = round(time.monotonic() - began, 1)
-        verdict.audit = await _json(environment, "audit", "--wait-s", "60")
-    verdict.good = (
-        not any(
-            verdict.audit[name] for name in ("lost", "duplicated", "out_of_order", "unreadable")
-        )
-        and verdict.audit["applications"] == verdict.audit["in_back_offices"]
-        and verdict.audit["applications"] >= verdict.sent["accepted"] > 0
-        and not verdict.sent["unavailable"]
-    )
-
-
-async def _act(folder: Path, verdict: Verdict, console: Console) -> None:
-    """Do what the plan says until the time is over; the last thing done is undone again."""
-    done: Counter[str] = Counter()
-    over = time.monotonic() + verdict.minutes * 60
-    for act in plan(verdict.seed, verdict.brokers):
-        await asyncio.sleep(act.after_s)
-        if time.monotonic() >= over:
-            break
-        pid = _running(folder).pids.get(act.victim)
-        if pid is None:
-            continue
-        console.print(f"{act.how} {act.victim} {act.frozen_s or ''}", highlight=False)
-        done[f"{act.how} {act.victim}"] += 1
-        number = {"kill": signal.SIGKILL, "term": signal.SIGTERM}.get(act.how, signal.SIGSTOP)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-            if number == signal.SIGSTOP:
-                try:
-                    await asyncio.sleep(act.frozen_s)
-                finally:
-                    os.kill(pid, signal.SIGCONT)
-        if act.victim not in _SERVICES and number == signal.SIGKILL:
-            await _until_started_again(folder, act.victim, pid)
-    verdict.acts = dict(done)
-
-
-async def _until_started_again(folder: Path, victim: str, pid: int) -> None:
-    deadline = time.monotonic() + 30
-    while _running(folder).pids.get(victim) in (pid, None):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{victim} was not started again")
-        await asyncio.sleep(0.2)
-    # And time to answer: of three brokers never two are away.
-    await asyncio.sleep(12)
-
-
-def _running(folder: Path) -> Running:
-    found = read_running(folder)
-    if found is None:
-        raise TimeoutError("the launcher has ended")
-    return found
-
-
-def _start(
-    arguments: list[str], environment: dict[str, str], out: Any
-) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "casebus", *arguments],
-        env=environment,
-        stdout=out,
-        stderr=out if isinstance(out, BufferedWriter) else subprocess.DEVNULL,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def _up(folder: Path, brokers: str, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
-    folder.mkdir()
-    with (folder.parent / "up.log").open("wb") as log:
-        return _start(["up", "--rate", "0", "--brokers", brokers], environment, log)
-
-
-def _end(process: "subprocess.Popen[bytes]", timeout_s: float) -> None:
-    if process.poll() is None:
-        process.terminate()
+        kept = Path(tempfile.mkdtemp(prefix="casebus-torture-"))
+        (kept / "data").mkdir()
+        whole = False
         try:
-            process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            asyncio.run(_in_a_city_of_its_own(kept / "data", rate, verdict))
+            whole = True
+        finally:
+            # What went wrong stays for a look.
+            if not whole or not verdict.wrong:
+                shutil.rmtree(kept, ignore_errors=True)
+    if as_json:
+        print(json.dumps(asdict(verdict) | {"wrong": verdict.wrong}))
+    else:
+        Console().print(_said(verdict), highlight=False)
+    if verdict.wrong:
+        again = f"--minutes {minutes:g} --seed {seed} --rate {rate:g} --brokers {verdict.brokers}"
+        print(f"casebus: not as it should be; the city is in {kept}", file=sys.stderr)
+        print(f"casebus: the same again: casebus torture {again}", file=sys.stderr)
+        raise SystemExit(1)
 
 
-async def _until_runs(folder: Path, city: "subprocess.Popen[bytes]") -> None:
+def _said(verdict: Verdict) -> str:
+    done = ", ".join(f"{count} {what}" for what, count in sorted(verdict.acts.items()))
+    lines = [
+        f"seed {verdict.seed}, {verdict.minutes:g} min, {sum(verdict.acts.values())} acts: {done}",
+        f"{verdict.sent.get('accepted', 0)} answered 202, of which {verdict.unkept} not kept; "
+        f"{verdict.sent.get('unavailable', 0)} told to come again",
+        said(verdict.audit),
+    ]
+    if verdict.quiet_after_s is not None:
+        lines.append(f"all was quiet {verdict.quiet_after_s} s after the last act")
+    if verdict.waiting:
+        lines.append(f"[red]still waiting after {_QUIET_S:.0f} s: {', '.join(verdict.waiting)}[/]")
+    if verdict.problem:
+        lines.append(f"[red]{verdict.problem}[/red]")
+    wrong = ", ".join(f"{count} {name}" for name, count in verdict.wrong.items())
+    lines.append(f"[red]wrong: {wrong}[/red]" if wrong else "[green]nothing lost, nothing twice[/]")
+    return "\n".join(lines)
+
+
+async def _in_a_city_of_its_own(folder: Path, rate: float, verdict: Verdict) -> None:
     log = folder.parent / "up.log"
-    deadline = time.monotonic() + _READY_S
-    while b"casebus runs" not in log.read_bytes():
-        if city.poll() is not None or time.monotonic() > deadline:
-            raise TimeoutError(f"the city did not start: {log.read_text()[-500:]}")
-        await asyncio.sleep(0.2)
+    with contextlib.ExitStack() as ended:
+        out = ended.enter_context(log.open("wb"))
+        options = ["--rate", "0", "--brokers", str(verdict.brokers)]
+        city = ended.enter_context(_command(folder, 30, "up", *options, out=out, err=out))
+        deadline = time.monotonic() + _READY_S
+        while b"casebus runs" not in log.read_bytes():
+            if city.poll() is not None or time.monotonic() > deadline:
+                verdict.problem = f"the city did not start: {log.read_text()[-500:]}"
+                return
+            await asyncio.sleep(0.2)
+        await _torture(folder, rate, verdict)
 
 
-async def _until_quiet(environment: dict[str, str]) -> None:
-    """Until no group and no outbox waits for anything."""
+async def _torture(folder: Path, rate: float, verdict: Verdict) -> None:
+    # A SIGTERM ends everything in order, as Ctrl-C does.
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGTERM, os.kill, os.getpid(), signal.SIGINT
+    )
+    tormentor = Tormentor(folder)
+    verdict.brokers = len(tormentor.stores) - 1
+    cases = max(1, int(verdict.minutes * 60 * rate))
+    options = ["--cases", str(cases), "--rate", str(rate), "--seed", str(verdict.seed)]
+    with contextlib.ExitStack() as ended:
+        ended.callback(tormentor.end)
+        out = ended.enter_context((folder / "torture.json").open("w+b"))
+        traffic = ended.enter_context(
+            _command(folder, 5, "traffic", *options, "--clerks", "--json", out=out)
+        )
+        numbers: list[str] = []
+        try:
+            await _act(tormentor, verdict)
+            await asyncio.to_thread(traffic.wait, _TRAFFIC_S)
+            out.seek(0)
+            verdict.sent = json.loads(out.read() or b"{}")
+            numbers = verdict.sent.pop("numbers", [])  # type: ignore[assignment] # not a count
+            began = time.monotonic()
+            verdict.waiting = await _waiting(folder)
+            if not verdict.waiting:
+                verdict.quiet_after_s = round(time.monotonic() - began, 1)
+            await _count(folder, numbers, verdict)
+        except (
+            *(subprocess.TimeoutExpired, TimeoutError),
+            *(KafkaError, OSError, asyncpg.PostgresError),
+        ) as error:
+            verdict.problem = f"{type(error).__name__}: {error}"
+        finally:
+            verdict.acts = dict(sorted(tormentor.done.items()))
+
+
+async def _act(tormentor: Tormentor, verdict: Verdict) -> None:
+    """Do what the plan says until the time is over; then undo what is undone yet."""
+    console = Console(stderr=True)
+    began = time.monotonic()
+    for act in acts(verdict.seed, tormentor.stores):
+        await asyncio.sleep(act.after_s)
+        now = time.monotonic() - began
+        if now >= verdict.minutes * 60:
+            break
+        done = await tormentor.do(act)
+        console.print(f"{now:6.1f} s  {act}{'' if done else ' (away)'}", highlight=False)
+    await tormentor.rest()
+
+
+async def _waiting(folder: Path) -> list[str]:
+    """What still waits after _QUIET_S: nothing, once all groups and outboxes were at their end."""
     deadline = time.monotonic() + _QUIET_S
     while True:
-        found = await _json(environment, "lag")
-        waiting = [one["group"] for one in found.get("groups", ()) if one["records"]]
-        waiting += [one["outbox"] for one in found.get("relays", ()) if one["rows"]]
-        if found and not waiting:
-            return
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"still waiting after {_QUIET_S:.0f} s: {', '.join(set(waiting))}")
+        found = await asyncio.to_thread(_lag, folder)
+        waiting: Counter[str] = Counter({} if found else {"no answer from casebus lag": 1})
+        for one in found.get("groups", ()):
+            waiting[f"{one['group']} on {one['topic']}:{one['partition']}"] += one["records"]
+        for one in found.get("relays", ()):
+            waiting[f"outbox of {one['outbox']}"] += one["rows"]
+        if not +waiting or time.monotonic() > deadline:
+            return [f"{name} ({count})" for name, count in sorted((+waiting).items())]
         await asyncio.sleep(1)
 
 
-async def _json(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
-    """What a command says with --json; nothing when it could not."""
-    process = _start([*arguments, "--json"], environment, subprocess.PIPE)
-    out, _ = await asyncio.to_thread(process.communicate)
-    try:
-        found: dict[str, Any] = json.loads(out)
-    except ValueError:
-        return {}
+def _lag(folder: Path) -> dict[str, Any]:
+    """What `casebus lag` says; nothing when it could not."""
+    with _command(folder, 1, "lag", "--json", out=subprocess.PIPE) as process:
+        try:
+            found: dict[str, Any] = json.loads(process.communicate(timeout=60)[0])
+        except (ValueError, subprocess.TimeoutExpired):
+            return {}
     return found
+
+
+async def _count(folder: Path, numbers: list[str], verdict: Verdict) -> None:
+    os.environ["CASEBUS_DATA"] = str(folder)
+    system = running()
+    connection = await asyncpg.connect(system.postgres)
+    try:
+        kept = await connection.fetchval(
+            "SELECT count(*) FROM intake.applications WHERE number = ANY($1)", numbers
+        )
+    finally:
+        await connection.close()
+    # A number that was given to two is as bad as one that was not kept.
+    verdict.unkept = len(numbers) - kept
+    verdict.audit = await auditing.audit(system.settings, system.postgres, _ARRIVED_S)
+
+
+@contextlib.contextmanager
+def _command(
+    folder: Path, timeout_s: float, *arguments: str, out: Any, err: Any = subprocess.DEVNULL
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """`casebus ARGUMENTS` for the city of `folder`; ended at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "casebus", *arguments],
+        env=os.environ | {"CASEBUS_DATA": str(folder)},
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=err,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

@@ -16,6 +16,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
+from services.router.aside import Aside
 from services.router.sending import Sender, TooLargeError
 from shared.contract import topics
 from shared.contract.errors import PermanentError
@@ -77,7 +78,8 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     """Runs `transform` over the records of some topics until cancelled.
 
     `ready` is awaited before anything is consumed. With `transactional=False` the engine sends
-    and commits at least once: only for benchmarks, to show what exactly-once costs.
+    and commits at least once: only for benchmarks, to show what exactly-once costs. Records for
+    the topic of `aside` are no part of the transaction.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         *,
         max_records: int = 1000,
         transactional: bool = True,
+        aside: Aside | None = None,
     ) -> None:
         self._settings = settings
         self._group = group
@@ -96,6 +99,7 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._transform = transform
         self._max_records = max_records
         self._transactional = transactional
+        self._aside = aside
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self._unsendable: set[tuple[TopicPartition, int]] = set()
         self._narrow: set[str] = set()
@@ -106,12 +110,16 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._broken = asyncio.get_running_loop().create_future()
         self._consumer = kafka.consumer(self._settings, group=self._group, reset="none")
         self._consumer.subscribe(self._names, listener=self)
+        telling = asyncio.ensure_future(self._aside.run()) if self._aside else None
         try:
             await self._consumer.start()
             log.info("engine.started", group=self._group)
             await self._broken
         finally:
             await self._drain()
+            if telling:
+                telling.cancel()
+                await asyncio.gather(telling, return_exceptions=True)
             await self._consumer.stop()
 
     @property
@@ -220,6 +228,10 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             for message in messages
             for out in self._follow(partition, kafka.record_of(message))
         ]
+        told_after = []
+        if self._aside:
+            told_after = [out for _, out in outgoing if out.topic == self._aside.topic]
+            outgoing = [one for one in outgoing if one[1].topic != self._aside.topic]
         last = kafka.record_of(messages[-1])
         position = {partition: OffsetAndMetadata(last.offset + 1, mark(last))}
         try:
@@ -234,6 +246,8 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         except BaseException:
             metrics.TRANSACTIONS.labels(self._group, "aborted").inc()
             raise
+        if self._aside and told_after:
+            self._aside.offer(told_after)
         metrics.TRANSACTIONS.labels(self._group, "committed").inc()
         metrics.CONSUMED.labels(self._group, partition.topic).inc(len(messages))
         return True

@@ -105,7 +105,8 @@ class Sender:
                     refused.update(batch.indexes)
         finally:
             for future in waiting:
-                future.cancel()
+                if not future.cancel() and not future.cancelled():
+                    future.exception()  # looked at, or asyncio complains of it
 
 
 class _Batch:
@@ -119,7 +120,7 @@ class _Batch:
     def took(self, index: int, one: Outgoing) -> bool:
         """False when the batch is full."""
         added = self.builder.append(
-            timestamp=None, key=one.key, value=one.value, headers=one.headers
+            timestamp=None, key=one.key, value=one.value, headers=list(one.headers)
         )
         if added is not None:
             self.indexes.append(index)

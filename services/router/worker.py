@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 
 import structlog
 from aiokafka import TopicPartition
+from pydantic_core import from_json
 
+from services.router.aside import Aside
 from services.router.domain import Release
 from services.router.engine import Engine
 from services.router.handlers import WANTED, decide_in_shadow, in_shadow, on_event, records
@@ -55,12 +57,11 @@ class Releases:
         consumer = kafka.consumer(self._settings)
         partition = TopicPartition(topics.RULES, 0)
         consumer.assign([partition])
-        await consumer.start()
         try:
+            await consumer.start()
             await consumer.seek_to_beginning(partition)
             while True:
                 for messages in (await consumer.getmany(timeout_ms=500)).values():
-                    # What a shadow tells goes with the live decisions: it must not hold them up.
                     can_tell = topics.RULES_SHADOW in await consumer.topics()
                     for message in messages:
                         await self.take(kafka.record_of(message), can_tell=can_tell)
@@ -211,4 +212,10 @@ def _shadows(
 
 def engine(settings: Settings, releases: Releases) -> Engine:
     names = [topics.APPLICATIONS, topics.CASES, topics.ROUTER_REPLAYS]
-    return Engine(settings, GROUP, names, lambda record: transform(releases, record))
+    aside = Aside(settings, topics.RULES_SHADOW, _untold)
+    return Engine(settings, GROUP, names, lambda record: transform(releases, record), aside=aside)
+
+
+def _untold(out: Outgoing) -> None:
+    release = from_json(out.value or b"")["release"]
+    metrics.SHADOW_DECISIONS.labels(str(release), "untold").inc()

@@ -266,8 +266,10 @@ async def test_a_batch_that_may_not_be_written_is_tried_again_and_not_committed(
         [
             ("READ", "GROUP", route.group),
             ("READ", "TOPIC", route.source),
+            ("READ", "TOPIC", topics.POSITIONS),
             ("WRITE", "TOPIC", route.target),
             *(("WRITE", "TRANSACTIONAL_ID", one) for one in ids),
+            *(("READ", "GROUP", one) for one in ids),
         ],
     )
     sent = [_application(route.source) for _ in range(6)]

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from catalogue import load_catalogue
 from tests.city import City
 
+_PUBLIC = ("applications.events", "cases.events")
 _STARTS = "application.submitted.v1"
 _ASSIGNED = "case.assigned.v1"
 _ROUTED = "case.routed.v1"
@@ -34,7 +35,7 @@ class Told:
     time: str
 
 
-async def read(city: City, names: Sequence[str]) -> list[Told]:
+async def read(city: City, names: Sequence[str]) -> list[Any]:
     """Every committed record of these topics, in the order of each partition."""
     settings = city.kafka("operator")
     consumer = AIOKafkaConsumer(
@@ -60,15 +61,29 @@ async def read(city: City, names: Sequence[str]) -> list[Told]:
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         left = {p for p in partitions if ends[p]}
-        found: list[Told] = []
-        async with asyncio.timeout(30):
+        found: list[Any] = []
+        async with asyncio.timeout(60):
             while left:
                 got = await consumer.getmany(*left, timeout_ms=100)
-                found += [_told(one) for batch in got.values() for one in batch]
+                found += [one for batch in got.values() for one in batch]
                 left = {p for p in left if await consumer.position(p) < ends[p]}
     finally:
         await consumer.stop()
     return found
+
+
+async def _read_sound(city: City, names: Sequence[str], set_aside: set[str]) -> list[Told]:
+    return [_told(one) for one in await read(city, names) if _place(one) not in set_aside]
+
+
+def _place(message: Any) -> str:
+    return f"{message.topic}:{message.partition}:{message.offset}"
+
+
+def _origin(letter: Any) -> str:
+    """Where the record stands of which this dead letter is a copy."""
+    headers = {name: value.decode() for name, value in letter.headers}
+    return ":".join(headers[f"dead_{part}"] for part in ("topic", "partition", "offset"))
 
 
 def _told(message: Any) -> Told:
@@ -99,12 +114,16 @@ class Evidence:
     cases_in_offices: Counter[str]
     out_of_order: list[str]
     notice_causes: list[tuple[str, str]]
+    # TOPIC:PARTITION:OFFSET of each dead letter's record; row:CASE of what Kafka refuses.
+    set_aside: set[str]
 
     @classmethod
     async def of(cls, city: City) -> "Evidence":
         agencies = [f"agency.{code}.cases" for code in load_catalogue().agencies]
-        at_agencies = await read(city, agencies)
-        public = await read(city, ["applications.events", "cases.events"])
+        dead = [f"{name}.dead" for name in (*_PUBLIC, "agency.cases")]
+        set_aside = {_origin(one) for one in await read(city, dead)}
+        at_agencies = await _read_sound(city, agencies, set_aside)
+        public = await _read_sound(city, _PUBLIC, set_aside)
         assigned = [one for one in at_agencies if one.type == _ASSIGNED]
         routed = [one for one in public if one.type == _ROUTED]
         started = [one for one in public if one.type == _STARTS]
@@ -117,6 +136,11 @@ class Evidence:
                 "SELECT assignment_id::text AS id FROM backoffice.assignments"
             )
             offices = await connection.fetch("SELECT case_id::text FROM backoffice.cases")
+            for service in ("intake", "backoffice", "notifier", "console"):
+                refused = f"SELECT key FROM {service}.outbox WHERE refused IS NOT NULL"
+                set_aside |= {
+                    f"row:{row['key'].decode()}" for row in await connection.fetch(refused)
+                }
         finally:
             await connection.close()
         return cls(
@@ -130,6 +154,7 @@ class Evidence:
             cases_in_offices=Counter(row["case_id"] for row in offices),
             out_of_order=_out_of_order(assigned) + _out_of_order(routed),
             notice_causes=[(one.id, one.case_id) for one in (*started, *routed)],
+            set_aside=set_aside,
         )
 
     def first_assignments(self) -> Counter[tuple[str, str]]:
