@@ -89,7 +89,8 @@ async def _killed(
         found.append(one)
         console.print(
             f"  kill {n + 1}  {fault.what:<44} first {recovered.first_s:5.1f} s"
-            f"  all {recovered.last_s:5.1f} s  late {recovered.late}",
+            f"  all {recovered.last_s:5.1f} s  ready {one.ready_s or 0:5.1f} s"
+            f"  late {recovered.late}",
             highlight=False,
             soft_wrap=True,
         )
