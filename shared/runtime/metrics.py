@@ -37,7 +37,8 @@ FACTS_REFUSED = Counter(
 )
 SHADOW_DECISIONS = Counter(
     "casebus_shadow_decisions",
-    "Decisions by a release in shadow, beside the live one (same, different, failed)",
+    "Decisions by a release in shadow, beside the live one (same, different, failed; untold: "
+    "decided, and given up on the way)",
     ["release", "outcome"],
 )
 RELEASES = Counter(
