@@ -42,14 +42,10 @@ async def fill(settings: Settings, topic: str, records: int, partitions: int) ->
 
 async def ends(settings: Settings, names: Sequence[str]) -> dict[TopicPartition, int]:
     """Behind the last record that is committed, for each partition of these topics."""
-    consumer = kafka.consumer(settings)
-    await consumer.start()
-    try:
+    async with kafka.started(kafka.consumer(settings)) as consumer:
         partitions = await kafka.partitions_of(consumer, names)
         found: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
         return found
-    finally:
-        await consumer.stop()
 
 
 async def committed_since(

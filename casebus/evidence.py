@@ -21,11 +21,11 @@ from shared.contract.events import (
     CaseStepCompleted,
     Event,
 )
-from shared.contract.wire import decode
+from shared.contract.wire import Record, decode
 from shared.runtime import kafka
 from shared.runtime.migrations import SERVICES
 from shared.runtime.postgres import Connection
-from shared.runtime.reading import committed_records
+from shared.runtime.reading import committed_records, up_to
 from shared.runtime.settings import Settings
 
 # Beside the time to wait: a broker that does not answer for so long ends the audit with an error.
@@ -91,9 +91,7 @@ class Records:
         whoever asked before the reading began. Raises KafkaError, TimeoutError.
         """
         names = [topics.agency_cases(code) for code in load_catalogue().agencies]
-        consumer = kafka.consumer(settings)
-        await consumer.start()
-        try:
+        async with kafka.started(kafka.consumer(settings)) as consumer:
             async with asyncio.timeout(wait_s + _READ_S):
                 found = await kafka.partitions_of(
                     consumer, [*names, topics.APPLICATIONS, topics.CASES]
@@ -110,22 +108,16 @@ class Records:
                 await asyncio.sleep(1)
                 self.explained = len(self.assigned)
                 await self._on(consumer, found)
-        finally:
-            await consumer.stop()
         return due
 
     async def _on(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
         """To where the topics end now."""
         ends = await consumer.end_offsets(partitions)
-        left = {p for p in partitions if ends[p]}
-        while left:
-            for messages in (await consumer.getmany(*left, timeout_ms=100)).values():
-                for message in messages:
-                    self._take(message)
-            left = {p for p in left if await consumer.position(p) < ends[p]}
+        async for records in up_to(consumer, ends):
+            for record in records:
+                self._take(record)
 
-    def _take(self, message: object) -> None:
-        record = kafka.record_of(message)
+    def _take(self, record: Record) -> None:
         place = f"{record.topic}:{record.partition}:{record.offset}"
         try:
             event = decode(record)

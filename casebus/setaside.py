@@ -6,7 +6,7 @@ refused.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -80,21 +80,7 @@ async def all_set_aside(settings: Settings, connection: Connection) -> list[SetA
     found += await _letters(settings, connection)
     numbers = await _numbers(connection, {one.case_id for one in found})
     return sorted(
-        (
-            SetAside(
-                one.name,
-                one.kind,
-                one.case_id,
-                numbers.get(one.case_id, ""),
-                one.code,
-                one.error,
-                one.origin,
-                one.first_at,
-                one.last_at,
-                one.tries,
-            )
-            for one in found
-        ),
+        (replace(one, number=numbers.get(one.case_id, "")) for one in found),
         key=lambda one: (one.first_at, one.name),
     )
 

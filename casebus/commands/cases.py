@@ -127,9 +127,7 @@ async def _records(
 ) -> list[Record]:
     """The case's records in `names`, from the day it was received on."""
     key = str(case_id).encode()
-    consumer = kafka.consumer(settings)
-    await consumer.start()
-    try:
+    async with kafka.started(kafka.consumer(settings)) as consumer:
         partitions = await kafka.partitions_of(consumer, names)
         start_ms = int(since.timestamp() * 1000) - 60_000
         starts = await consumer.offsets_for_times(dict.fromkeys(partitions, start_ms))
@@ -148,5 +146,3 @@ async def _records(
                 if await consumer.position(partition) >= ends[partition]:
                     waiting.discard(partition)
         return found
-    finally:
-        await consumer.stop()

@@ -83,12 +83,8 @@ class History:
         return Way(await self._cluster(), pairs)
 
     async def _cluster(self) -> str:
-        admin = kafka.admin(self._settings)
-        await admin.start()
-        try:
+        async with kafka.started(kafka.admin(self._settings)) as admin:
             return str((await admin.describe_cluster())["cluster_id"])
-        finally:
-            await admin.close()
 
     async def releases(self) -> list[RulesReleased]:
         """Every release that is on the topic and can be read, as a router does."""

@@ -49,15 +49,7 @@ async def put_samples(
                 beginning=lag.beginning,
             )
         for relay in relays:
-            await _sql.put_relay_sample(
-                connection,
-                sampled_at=at,
-                outbox=relay.outbox,
-                position=relay.position,
-                rows=relay.rows,
-                seconds=relay.seconds,
-                refused=relay.refused,
-            )
+            await _sql.put_relay_sample(connection, sampled_at=at, **asdict(relay))
         await _sql.delete_old_samples(connection)
         await _sql.delete_old_relay_samples(connection)
 

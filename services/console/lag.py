@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from shared.runtime import kafka
 from shared.runtime.postgres import Connection
-from shared.runtime.relay import Position, read_position
+from shared.runtime.relay import Position, not_held, read_position
 from shared.runtime.settings import Settings
 
 GROUPS = (
@@ -31,15 +31,15 @@ OUTBOXES = ("intake", "backoffice", "notifier", "console")
 # What is not read by then is said as not known: one measurement must not hold up the next.
 _READ_S = 4.0
 # But for what the relay passes over: a row that Kafka refused, and those of its case behind it.
-_ROWS = """
+_ROWS = {
+    name: f"""
     SELECT count(*) AS rows, extract(epoch FROM now() - min(created_at))::float AS s,
-        (SELECT count(*) FROM {schema}.outbox WHERE refused IS NOT NULL) AS refused
-    FROM {schema}.outbox o
-    WHERE (o.xid, o.seq) > ($1::text::xid8, $2) AND o.refused IS NULL AND NOT EXISTS (
-        SELECT FROM {schema}.outbox r
-        WHERE r.key = o.key AND r.refused IS NOT NULL AND r.topic NOT LIKE '%.dead'
-        AND (r.xid, r.seq) < (o.xid, o.seq))
+        (SELECT count(*) FROM {name}.outbox WHERE refused IS NOT NULL) AS refused
+    FROM {name}.outbox o
+    WHERE (o.xid, o.seq) > ($1::text::xid8, $2) AND {not_held(name)}
 """
+    for name in OUTBOXES
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +76,10 @@ class RelayLag:
 
 async def group_lags(settings: Settings, topics_of: Mapping[str, Sequence[str]]) -> list[Lag]:
     """The lag of every group in GROUPS over the topics it should read."""
-    admin = kafka.admin(settings)
-    consumer = kafka.consumer(settings)
-    await admin.start()
-    await consumer.start()
-    try:
+    async with (
+        kafka.started(kafka.admin(settings)) as admin,
+        kafka.started(kafka.consumer(settings)) as consumer,
+    ):
         committed = {group: await admin.list_consumer_group_offsets(group) for group in topics_of}
         members = await _members(admin, list(topics_of))
         names = sorted({name for names in topics_of.values() for name in names})
@@ -96,9 +95,6 @@ async def group_lags(settings: Settings, topics_of: Mapping[str, Sequence[str]])
                     found.append((group, partition, at, max(at or 0, beginnings[partition])))
         behind = {(p, next_) for _, p, _, next_ in found if next_ < ends[p]}
         oldest = await _timestamps(consumer, behind)
-    finally:
-        await consumer.stop()
-        await admin.close()
     now_ms = time.time() * 1000
     lags = []
     for group, p, at, next_ in found:
@@ -176,7 +172,7 @@ async def relay_lags(settings: Settings, connection: Connection) -> list[RelayLa
     found = []
     for name, position in zip(OUTBOXES, positions, strict=True):
         at = position or Position(0, 0)
-        row: Any = await connection.fetchrow(_ROWS.format(schema=name), str(at.xid), at.seq)
+        row: Any = await connection.fetchrow(_ROWS[name], str(at.xid), at.seq)
         seconds = round(max(0.0, row["s"] or 0.0), 1)
         found.append(RelayLag(name, str(at), row["rows"], seconds, row["refused"]))
     return found

@@ -16,6 +16,7 @@ from shared.contract.wire import Outgoing, Record
 from shared.runtime import kafka
 from shared.runtime.orders import Done, Order, carry_out
 from shared.runtime.postgres import Connection, Pool
+from shared.runtime.reading import up_to
 from shared.runtime.settings import Settings
 
 _PATIENCE_S = 10.0
@@ -32,10 +33,7 @@ async def run(settings: Settings, pool: Pool, ring: Callable[[], None]) -> None:
         ring()
         return done
 
-    async def mine(_: str) -> bool:
-        return True
-
-    await carry_out(pool, SCHEMA, "letter", do, mine)
+    await carry_out(pool, SCHEMA, "letter", do)
 
 
 async def settle(settings: Settings, connection: Connection, order: Order) -> Done:
@@ -74,9 +72,7 @@ async def read_record(settings: Settings, place: str) -> Record | None:
     """The record at TOPIC:PARTITION:OFFSET, or None when there is none. Raises KafkaError."""
     topic, partition, offset = place.rsplit(":", 2)
     where = TopicPartition(topic, int(partition))
-    consumer = kafka.consumer(settings)
-    await consumer.start()
-    try:
+    async with kafka.started(kafka.consumer(settings)) as consumer:
         if where not in await kafka.partitions_of(consumer, [topic]):
             return None
         end = (await consumer.end_offsets([where]))[where]
@@ -84,12 +80,10 @@ async def read_record(settings: Settings, place: str) -> Record | None:
             return None
         consumer.assign([where])
         consumer.seek(where, int(offset))
-        async with asyncio.timeout(_PATIENCE_S):
-            while await consumer.position(where) < end:
-                for message in (await consumer.getmany(where, timeout_ms=200)).get(where, ()):
-                    return kafka.record_of(message) if message.offset == int(offset) else None
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                async for records in up_to(consumer, {where: end}):
+                    return records[0] if records[0].offset == int(offset) else None
+        except TimeoutError:
+            raise KafkaError(f"{topic} does not answer") from None
         return None
-    except TimeoutError:
-        raise KafkaError(f"{topic} does not answer") from None
-    finally:
-        await consumer.stop()

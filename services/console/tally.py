@@ -42,9 +42,7 @@ class Tally:
 
     async def read(self) -> None:
         """Read what has come since the last time. Raises KafkaError."""
-        consumer = kafka.consumer(self._settings)
-        await consumer.start()
-        try:
+        async with kafka.started(kafka.consumer(self._settings)) as consumer:
             partitions = await kafka.partitions_of(consumer, self._names)
             beginnings = await consumer.beginning_offsets(partitions)
             ends = await consumer.end_offsets(partitions)
@@ -68,8 +66,6 @@ class Tally:
                         self.add(kafka.record_of(message))
                 for partition in behind:
                     self._next[partition] = await consumer.position(partition)
-        finally:
-            await consumer.stop()
 
     def add(self, letter: Record) -> None:
         """Take one letter into account; the headers say what it is about."""

@@ -10,16 +10,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import (
-    GroupAuthorizationFailedError,
-    OffsetOutOfRangeError,
-)
+from aiokafka.errors import GroupAuthorizationFailedError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 
 from services.router.aside import Aside
 from services.router.sending import Sender, TooLargeError
-from shared.contract import topics
-from shared.contract.errors import PermanentError
+from shared.contract.errors import PermanentError, code_of
 from shared.contract.wire import Outgoing, Record
 from shared.runtime import kafka, metrics
 from shared.runtime.cancellation import raise_if_cancelled
@@ -50,17 +46,13 @@ async def position_of(
     With its topic a broker deletes what was committed for it. So there is a witness of the first
     commit, on another topic. Raises PositionLostError when it alone is there.
     """
-    admin = kafka.admin(settings)
-    try:
-        await admin.start()
+    async with kafka.started(kafka.admin(settings)) as admin:
         found = await admin.list_consumer_group_offsets(group, partitions=[partition])
         at = found.get(partition)
         if at is not None and at.offset >= 0:
             return at
         witness = transactional_id(group, partition)
         found = await admin.list_consumer_group_offsets(witness, partitions=[POSITION])
-    finally:
-        await admin.close()
     if POSITION in found and found[POSITION].offset >= 0:
         raise PositionLostError("nothing is committed any more: the topic was deleted")
     return None
@@ -223,16 +215,15 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         messages = got.get(partition)
         if not messages:
             return False
+        records = [kafka.record_of(message) for message in messages]
         outgoing = [
-            (message.offset, out)
-            for message in messages
-            for out in self._follow(partition, kafka.record_of(message))
+            (record.offset, out) for record in records for out in self._follow(partition, record)
         ]
         told_after = []
         if self._aside:
             told_after = [out for _, out in outgoing if out.topic == self._aside.topic]
             outgoing = [one for one in outgoing if one[1].topic != self._aside.topic]
-        last = kafka.record_of(messages[-1])
+        last = records[-1]
         position = {partition: OffsetAndMetadata(last.offset + 1, mark(last))}
         try:
             async with asyncio.timeout(kafka.SEND_TIMEOUT_S):
@@ -268,11 +259,10 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 raise PermanentError("record.too_large", "what follows is too large for Kafka")
             return self._transform(record)
         except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, it is set aside
-            code = error.code if isinstance(error, PermanentError) else "handler.failed"
+            code = code_of(error)
             metrics.DEAD.labels(self._group, code).inc()
             log.error("engine.dead", topic=record.topic, offset=record.offset, code=code)
-            headers = tuple(kafka.dead_letter_headers(record, code, error, self._group))
-            return [Outgoing(topics.dead(record.topic), record.key or b"", headers, record.value)]
+            return [kafka.dead_letter(record, code, error, self._group)]
 
 
 def _place(partition: TopicPartition) -> str:

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 from pydantic_core import from_json
 
@@ -18,12 +18,12 @@ from catalogue import load_catalogue
 from services.router.engine import PositionLostError, position_of, transactional_id
 from services.router.worker import GROUP, Releases, transform
 from shared.contract import topics
-from shared.contract.errors import PermanentError
+from shared.contract.errors import code_of
 from shared.contract.events import CaseAssigned, CaseRouted
 from shared.contract.wire import Outgoing, Record
 from shared.runtime import kafka
 from shared.runtime.marks import mark, misfits
-from shared.runtime.reading import committed_records
+from shared.runtime.reading import committed_records, up_to
 from shared.runtime.relay import FENCED
 from shared.runtime.settings import Settings
 
@@ -94,13 +94,9 @@ async def recover(
 
 async def _targets(settings: Settings, everything: bool) -> dict[TopicPartition, int]:
     """The partitions to go through, with the offset that is committed now."""
-    consumer = kafka.consumer(settings)
-    await consumer.start()
-    try:
+    async with kafka.started(kafka.consumer(settings)) as consumer:
         partitions = await kafka.partitions_of(consumer, _INPUTS)
         ends = await consumer.end_offsets(partitions)
-    finally:
-        await consumer.stop()
     known: dict[TopicPartition, OffsetAndMetadata] = {}
     for partition in partitions:
         try:
@@ -162,9 +158,7 @@ def _follow(releases: Releases, record: Record) -> Sequence[Outgoing]:
     try:
         return transform(releases, record)
     except Exception as error:  # noqa: BLE001 - as the engine does
-        code = error.code if isinstance(error, PermanentError) else "handler.failed"
-        headers = tuple(kafka.dead_letter_headers(record, code, error, GROUP))
-        return [Outgoing(topics.dead(record.topic), record.key or b"", headers, record.value)]
+        return [kafka.dead_letter(record, code_of(error), error, GROUP)]
 
 
 async def _commit(
@@ -185,19 +179,13 @@ async def _commit(
 async def _batches(
     settings: Settings, partition: TopicPartition
 ) -> AsyncIterator[Sequence[Record]]:
-    consumer: AIOKafkaConsumer = kafka.consumer(settings)
-    await consumer.start()
-    try:
+    async with kafka.started(kafka.consumer(settings)) as consumer:
         await kafka.partitions_of(consumer, [partition.topic])
         end = (await consumer.end_offsets([partition]))[partition]
         consumer.assign([partition])
         await consumer.seek_to_beginning(partition)
-        while await consumer.position(partition) < end:
-            got = await consumer.getmany(partition, timeout_ms=200, max_records=_BATCH)
-            if messages := got.get(partition):
-                yield [kafka.record_of(message) for message in messages]
-    finally:
-        await consumer.stop()
+        async for records in up_to(consumer, {partition: end}, max_records=_BATCH):
+            yield records
 
 
 async def _told(settings: Settings) -> _Told:

@@ -19,3 +19,8 @@ class PermanentError(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def code_of(error: Exception) -> str:
+    """The code under which a record is set aside that failed with `error`."""
+    return error.code if isinstance(error, PermanentError) else "handler.failed"

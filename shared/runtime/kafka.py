@@ -3,16 +3,18 @@
 aiokafka's own defaults are unsafe for this work (acks=1, auto-commit, read_uncommitted, latest).
 """
 
+import contextlib
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.producer import sender
 
-from shared.contract.wire import Record
+from shared.contract import topics
+from shared.contract.wire import Outgoing, Record
 from shared.runtime import headers
 from shared.runtime.settings import Settings
 
@@ -92,6 +94,19 @@ def admin(settings: Settings) -> AIOKafkaAdminClient:
     return AIOKafkaAdminClient(**connection(settings))
 
 
+Client = TypeVar("Client", AIOKafkaConsumer, AIOKafkaProducer, AIOKafkaAdminClient)
+
+
+@contextlib.asynccontextmanager
+async def started(client: Client) -> AsyncIterator[Client]:
+    """`client`, started; and ended, also when its start was cut off. Raises KafkaError."""
+    try:
+        await client.start()
+        yield client
+    finally:
+        await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
+
+
 async def partitions_of(consumer: AIOKafkaConsumer, names: Iterable[str]) -> list[TopicPartition]:
     """Every partition of the topics `names`, as the broker says, in order.
 
@@ -144,6 +159,12 @@ def dead_letter_headers(
         ("dead_last_at", now.encode()),
         ("dead_tries", str(int(tries) + 1 if counted else 1).encode()),
     ]
+
+
+def dead_letter(record: Record, code: str, error: Exception, group: str) -> Outgoing:
+    """`record` for its dead-letter topic: key and body byte for byte."""
+    headers = tuple(dead_letter_headers(record, code, error, group))
+    return Outgoing(topics.dead(record.topic), record.key or b"", headers, record.value)
 
 
 def by_topic(records: Sequence[Record]) -> dict[str, int]:

@@ -36,9 +36,7 @@ async def misfits(
     """
     if not positions:
         return {}
-    consumer = kafka.consumer(settings, reset="none")
-    try:
-        await consumer.start()
+    async with kafka.started(kafka.consumer(settings, reset="none")) as consumer:
         partitions = list(positions)
         await kafka.partitions_of(consumer, sorted({p.topic for p in partitions}))
         first = await consumer.beginning_offsets(partitions)
@@ -71,5 +69,3 @@ async def misfits(
                         if found.offset != offset or mark(found) != wanted:
                             wrong[partition] = f"another record stands before offset {offset + 1}"
         return wrong
-    finally:
-        await consumer.stop()

@@ -45,7 +45,12 @@ Do = Callable[[Order, Connection], Awaitable[Done]]
 Mine = Callable[[str], Awaitable[bool]]
 
 
-async def carry_out(pool: Pool, schema: str, kind: str, do: Do, mine: Mine) -> None:
+async def everybodys(_: str) -> bool:
+    """For `carry_out`, where one part has all orders of a kind."""
+    return True
+
+
+async def carry_out(pool: Pool, schema: str, kind: str, do: Do, mine: Mine = everybodys) -> None:
     """Carry out the orders of this kind as they come, until cancelled.
 
     `mine` says whether an order's target is this part's affair; `do` may be called again for an

@@ -158,10 +158,10 @@ class Tables:
         """
         # Who writes now is waited for, and nobody comes between.
         await connection.execute(f"LOCK TABLE {self.schema}.outbox IN SHARE ROW EXCLUSIVE MODE")
-        alone = await connection.fetchval(
+        oldest = await connection.fetchval(
             "SELECT pg_current_xact_id() = pg_snapshot_xmin(pg_current_snapshot())"
         )
-        if not alone:
+        if not oldest:
             # One that began before us might yet write, and would be sent before the moved rows.
             raise TransientError("an older transaction still runs")
         # A dead letter held nobody back: the later rows under its key were sent.

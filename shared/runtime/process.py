@@ -11,6 +11,17 @@ import structlog
 log = structlog.get_logger()
 
 
+async def side_by_side(*works: Awaitable[None]) -> None:
+    """Run these until one of them raises, or this is cancelled; then end them all."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def run_parts(parts: Mapping[str, Awaitable[None]]) -> None:
     """Run `parts` until SIGTERM or SIGINT, then cancel and await them all.
 

@@ -1,12 +1,31 @@
-"""A topic read once, from its beginning to its end as it is now."""
+"""Topics read up to their ends as they are now."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from shared.contract.wire import Record
 from shared.runtime import kafka
 from shared.runtime.settings import Settings
+
+
+async def up_to(
+    consumer: AIOKafkaConsumer,
+    ends: Mapping[TopicPartition, int],
+    *,
+    max_records: int | None = None,
+) -> AsyncIterator[list[Record]]:
+    """What `consumer`, to which these partitions are assigned, reads until it stands at `ends`.
+
+    In batches of one partition each, of at most `max_records`. Raises KafkaError.
+    """
+    left = {p for p, end in ends.items() if end and await consumer.position(p) < end}
+    while left:
+        got = await consumer.getmany(*left, timeout_ms=100, max_records=max_records)
+        for messages in got.values():
+            if messages:
+                yield [kafka.record_of(message) for message in messages]
+        left = {p for p in left if await consumer.position(p) < ends[p]}
 
 
 async def committed_records(settings: Settings, names: Sequence[str]) -> AsyncIterator[Record]:
@@ -14,19 +33,12 @@ async def committed_records(settings: Settings, names: Sequence[str]) -> AsyncIt
 
     Topics that do not exist have none. Raises KafkaError.
     """
-    consumer = kafka.consumer(settings)
-    await consumer.start()
-    try:
+    async with kafka.started(kafka.consumer(settings)) as consumer:
         partitions = await kafka.partitions_of(consumer, names)
         ends = await consumer.end_offsets(partitions)
         consumer.assign(partitions)
-        left: set[TopicPartition] = {p for p in partitions if ends[p]}
-        if left:
-            await consumer.seek_to_beginning(*left)
-        while left:
-            for messages in (await consumer.getmany(*left, timeout_ms=100)).values():
-                for message in messages:
-                    yield kafka.record_of(message)
-            left = {p for p in left if await consumer.position(p) < ends[p]}
-    finally:
-        await consumer.stop()
+        if partitions:
+            await consumer.seek_to_beginning(*partitions)
+        async for records in up_to(consumer, ends):
+            for record in records:
+                yield record

@@ -16,6 +16,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from shared.runtime import kafka
 from shared.runtime.postgres import Connection, Pool
+from shared.runtime.reading import up_to
 from shared.runtime.relay import EVENT, POSITION, Position, cluster_of, group
 from shared.runtime.settings import StoreSettings
 
@@ -156,16 +157,10 @@ class _Reader:
     async def read(self) -> None:
         """Up to the end as it is now; transactions that are open are waited for."""
         ends = await self._ends.end_offsets(self._partitions)
-        left = {p for p in self._partitions if await self._consumer.position(p) < ends[p]}
-        while left:
-            got = await self._consumer.getmany(*left, timeout_ms=200)
-            for messages in got.values():
-                for message in messages:
-                    record = kafka.record_of(message)
-                    self.records[
-                        _identity(record.topic, record.key or b"", record.headers, record.value)
-                    ] += 1
-            left = {p for p in left if await self._consumer.position(p) < ends[p]}
+        async for records in up_to(self._consumer, ends):
+            self.records.update(
+                _identity(one.topic, one.key or b"", one.headers, one.value) for one in records
+            )
 
     async def stop(self) -> None:
         await self._consumer.stop()

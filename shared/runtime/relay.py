@@ -29,6 +29,7 @@ from shared.runtime.cancellation import raise_if_cancelled
 from shared.runtime.orders import Done, Order, carry_out
 from shared.runtime.outbox import Tables
 from shared.runtime.postgres import TRANSIENT, Connection, Pool
+from shared.runtime.process import side_by_side
 from shared.runtime.settings import Settings, StoreSettings
 
 log = structlog.get_logger()
@@ -83,6 +84,19 @@ EVENT = (
 )
 
 
+def not_held(schema: str) -> str:
+    """That the row `o` of the outbox is neither refused nor behind a refused one of its case.
+
+    A dead letter that is refused holds nobody back: it may bear a key that an agency made up, and
+    is no step of a case.
+    """
+    return (
+        f"o.refused IS NULL AND NOT EXISTS (SELECT FROM {schema}.outbox r"
+        " WHERE r.key = o.key AND r.refused IS NOT NULL AND r.topic NOT LIKE '%.dead'"
+        " AND (r.xid, r.seq) < (o.xid, o.seq))"
+    )
+
+
 async def cluster_of(connection: "Connection | Pool") -> str:
     """PostgreSQL's system identifier: a restored dump has another."""
     return str(await connection.fetchval("SELECT system_identifier FROM pg_control_system()"))
@@ -95,12 +109,8 @@ def group(schema: str) -> str:
 
 async def read_position(settings: Settings, schema: str) -> Position | None:
     """Where the relay stands, or None when it never committed."""
-    admin = kafka.admin(settings)
-    await admin.start()
-    try:
+    async with kafka.started(kafka.admin(settings)) as admin:
         offsets = await admin.list_consumer_group_offsets(group(schema), partitions=[POSITION])
-    finally:
-        await admin.close()
     found = offsets.get(POSITION)
     if found is None or found.offset < 0 or not found.metadata:
         return None
@@ -124,28 +134,15 @@ class Relay:
             f" FROM {schema}.outbox o"
             " WHERE (xid, seq) > ($1::text::xid8, $2)"
             " AND xid < pg_snapshot_xmin(pg_current_snapshot())"
-            # A dead letter that is refused holds nobody back: it may bear a key that an agency made
-            # up, and is no step of a case.
-            f" AND o.refused IS NULL AND NOT EXISTS (SELECT FROM {schema}.outbox r"
-            " WHERE r.key = o.key AND r.refused IS NOT NULL AND r.topic NOT LIKE '%.dead'"
-            " AND (r.xid, r.seq) < (o.xid, o.seq))"
-            f" ORDER BY o.xid, o.seq LIMIT {_BATCH_ROWS}"
+            f" AND {not_held(schema)} ORDER BY o.xid, o.seq LIMIT {_BATCH_ROWS}"
         )
 
     async def run(self) -> None:
-        beside = [
-            asyncio.ensure_future(self._relay()),
-            asyncio.ensure_future(self._purge()),
-            asyncio.ensure_future(
-                carry_out(self._pool, self._schema, "row", self._carry_out, _always)
-            ),
-        ]
-        try:
-            await asyncio.gather(*beside)
-        finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+        await side_by_side(
+            self._relay(),
+            self._purge(),
+            carry_out(self._pool, self._schema, "row", self._carry_out),
+        )
 
     async def _relay(self) -> None:
         delay_s = 0.2
@@ -381,10 +378,6 @@ class _RefusedError(Exception):
         super().__init__(str(reason))
         self.seq = seq
         self.reason = reason
-
-
-async def _always(_: str) -> bool:
-    return True
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:

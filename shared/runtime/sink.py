@@ -12,10 +12,9 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import structlog
 
-from shared.contract import topics
-from shared.contract.errors import PermanentError, TransientError
+from shared.contract.errors import PermanentError, TransientError, code_of
 from shared.contract.events import Event, derived_id
-from shared.contract.wire import Outgoing, Record, decode
+from shared.contract.wire import Record, decode
 from shared.runtime import kafka, metrics
 from shared.runtime.marks import mark
 from shared.runtime.orders import Done, Order
@@ -53,9 +52,9 @@ class Sink:
         ring: Callable[[], None],
         commands: Collection[str] = (),
     ) -> None:
-        self._pool = self.pool = pool
-        self._tables = self.tables = tables
-        self._group = self.group = group
+        self.pool = pool
+        self.tables = tables
+        self.group = group
         self._wanted = wanted
         self._handle = handle
         self._ring = ring
@@ -73,14 +72,14 @@ class Sink:
                 await self._take_together(records)
                 break
             except _AGAIN as error:
-                metrics.RETRIES.labels(self._group).inc()
-                log.warning("stream.retry", group=self._group, error=repr(error), in_s=delay_s)
+                metrics.RETRIES.labels(self.group).inc()
+                log.warning("stream.retry", group=self.group, error=repr(error), in_s=delay_s)
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
         self.busy = False
         self._ring()
         for topic, count in kafka.by_topic(records).items():
-            metrics.CONSUMED.labels(self._group, topic).inc(count)
+            metrics.CONSUMED.labels(self.group, topic).inc(count)
 
     async def _take_together(self, records: Sequence[Record]) -> None:
         """The whole batch in one transaction; one by one when an event of it is bad."""
@@ -98,26 +97,25 @@ class Sink:
         except _AGAIN:
             raise
         except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, it is set aside
-            code = error.code if isinstance(error, PermanentError) else "handler.failed"
-            await self._set_aside(record, code, error)
+            await self._set_aside(record, code_of(error), error)
 
     async def _transaction(self, records: Sequence[Record]) -> None:
         """Inbox, handlers and outbox for `records`, or nothing at all."""
         decoded = [(record, self._decode(record)) for record in records]
         events = [(record, event) for record, event in decoded if event is not None]
-        async with self._pool.acquire() as connection, connection.transaction():
-            await self._tables.go_on(connection, self._group, records)
-            waiting = await self._tables.waiting(connection, {r.case_id for r, _ in events})
+        async with self.pool.acquire() as connection, connection.transaction():
+            await self.tables.go_on(connection, self.group, records)
+            waiting = await self.tables.waiting(connection, {r.case_id for r, _ in events})
             held = [(record, event) for record, event in events if record.case_id in waiting]
             await self._hold(connection, held)
             free = [(record, event) for record, event in events if record.case_id not in waiting]
-            fresh = await self._tables.first_times(connection, [event.id for _, event in free])
+            fresh = await self.tables.first_times(connection, [event.id for _, event in free])
             for record, event in free:
                 if event.id in fresh:
                     fresh.discard(event.id)
                     await self._handle(connection, event, record)
                 else:
-                    metrics.REPEATED.labels(self._group).inc()
+                    metrics.REPEATED.labels(self.group).inc()
 
     async def carry_out(self, order: Order, names: Collection[str]) -> Done:
         """Replay or drop what is parked, for an operator; `names` are this stream's topics.
@@ -130,15 +128,15 @@ class Sink:
         number, _, case_id = order.target.partition(":")
         drop, handled, left = order.action == "drop", 0, ""
         if drop:
-            async with self._pool.acquire() as connection, connection.transaction():
-                await self._tables.first_parked(connection, case_id)
-                named = await self._tables.parked(connection, int(number))
+            async with self.pool.acquire() as connection, connection.transaction():
+                await self.tables.first_parked(connection, case_id)
+                named = await self.tables.parked(connection, int(number))
                 if named is not None:
                     await self._drop(connection, int(number), named)
         while True:
             try:
-                async with self._pool.acquire() as connection, connection.transaction():
-                    first = await self._tables.first_parked(connection, case_id)
+                async with self.pool.acquire() as connection, connection.transaction():
+                    first = await self.tables.first_parked(connection, case_id)
                     if first is None:
                         break
                     seq, code, record = first
@@ -146,14 +144,14 @@ class Sink:
                         left = f"{seq} ({code}) still stands before the rest"
                         break
                     await self._replay(connection, record)
-                    await self._tables.unpark(connection, seq)
+                    await self.tables.unpark(connection, seq)
                 handled += 1
             except _AGAIN:
                 raise
             except Exception as error:  # noqa: BLE001 - the boundary: it stays aside
-                code = error.code if isinstance(error, PermanentError) else "handler.failed"
-                await self._tables.park_again(self._pool, seq, code, repr(error))
-                log.error("stream.parked", group=self._group, case_id=record.case_id, code=code)
+                code = code_of(error)
+                await self.tables.park_again(self.pool, seq, code, repr(error))
+                log.error("stream.parked", group=self.group, case_id=record.case_id, code=code)
                 left = f"parked again: {code} {error}"
                 return Done(_said(drop, handled, left), settled=False)
             finally:
@@ -164,20 +162,20 @@ class Sink:
         event = self._decode(record)
         if event is None:
             return
-        if await self._tables.first_times(connection, [event.id]):
+        if await self.tables.first_times(connection, [event.id]):
             await self._handle(connection, event, record)
         else:
-            metrics.REPEATED.labels(self._group).inc()
+            metrics.REPEATED.labels(self.group).inc()
 
     async def _drop(self, connection: Connection, seq: int, record: Record) -> None:
         try:
             event = self._decode(record)
         except PermanentError:
             event = None
-        marked = await self._tables.mark_of(connection, seq)
+        marked = await self.tables.mark_of(connection, seq)
         seen = _place(record, marked) if event is None else event.id
-        await self._tables.first_times(connection, [seen])
-        await self._tables.unpark(connection, seq)
+        await self.tables.first_times(connection, [seen])
+        await self.tables.unpark(connection, seq)
 
     async def _hold(self, connection: Connection, held: Sequence[tuple[Record, Event]]) -> None:
         """Let these wait behind a parked event of their case, but for those handled before it."""
@@ -187,12 +185,12 @@ class Sink:
         known: set[UUID] = {r["event_id"] for r in await connection.fetch(self._known, ids)}
         for record, event in held:
             if event.id in known:
-                metrics.REPEATED.labels(self._group).inc()
+                metrics.REPEATED.labels(self.group).inc()
                 continue
             error = "an earlier event of this case is parked"
             if record.topic in self._commands:
                 raise PermanentError(_WAITING, error)
-            await self._tables.park(connection, record, _WAITING, error)
+            await self.tables.park(connection, record, _WAITING, error)
 
     def _decode(self, record: Record) -> Event | None:
         if record.topic not in self._commands:
@@ -204,25 +202,25 @@ class Sink:
 
     async def _set_aside(self, record: Record, code: str, error: Exception) -> None:
         stored, refused = _without_nul(record), record.topic in self._commands
-        async with self._pool.acquire() as connection, connection.transaction():
-            await self._tables.go_on(connection, self._group, [record])
+        async with self.pool.acquire() as connection, connection.transaction():
+            await self.tables.go_on(connection, self.group, [record])
             place = _place(record, mark(record))
             if refused:
-                first = bool(await self._tables.first_times(connection, [place]))
+                first = bool(await self.tables.first_times(connection, [place]))
             elif await connection.fetch(self._known, [place]):
                 first = False  # an operator has dropped it
             else:
-                first = await self._tables.park(connection, stored, code, repr(error))
+                first = await self.tables.park(connection, stored, code, repr(error))
             if not first:
                 return
-            headers = tuple(kafka.dead_letter_headers(stored, code, error, self._group))
-            letter = Outgoing(topics.dead(record.topic), record.key or b"", headers, record.value)
-            await self._tables.append(connection, [letter])
-        metrics.DEAD.labels(self._group, code).inc()
+            named = replace(record, headers=stored.headers)
+            letter = kafka.dead_letter(named, code, error, self.group)
+            await self.tables.append(connection, [letter])
+        metrics.DEAD.labels(self.group, code).inc()
         if refused:
-            log.warning("stream.refused", group=self._group, topic=record.topic, code=code)
+            log.warning("stream.refused", group=self.group, topic=record.topic, code=code)
         else:
-            log.error("stream.parked", group=self._group, case_id=record.case_id, code=code)
+            log.error("stream.parked", group=self.group, case_id=record.case_id, code=code)
 
 
 def _said(drop: bool, handled: int, left: str) -> str:

@@ -25,6 +25,7 @@ from shared.contract.wire import Record
 from shared.runtime import kafka, orders
 from shared.runtime.marks import misfits
 from shared.runtime.postgres import TRANSIENT, Connection
+from shared.runtime.process import side_by_side
 from shared.runtime.settings import Settings
 from shared.runtime.sink import Sink
 
@@ -139,14 +140,10 @@ async def _beginnings(
 ) -> dict[TopicPartition, int]:
     if not partitions:
         return {}
-    consumer = kafka.consumer(settings)
-    try:
-        await consumer.start()
+    async with kafka.started(kafka.consumer(settings)) as consumer:
         await kafka.partitions_of(consumer, sorted({p.topic for p in partitions}))
         found: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
         return found
-    finally:
-        await consumer.stop()
 
 
 async def _watch(app: faust.App, settings: Settings, sink: Sink) -> None:
@@ -186,9 +183,7 @@ class _MadeAgainError(TransientError):
 
 async def _records_at(settings: Settings, at: Mapping[TopicPartition, int]) -> set[TopicPartition]:
     """The partitions with a record at or after these offsets; markers are none."""
-    consumer = kafka.consumer(settings)
-    try:
-        await consumer.start()
+    async with kafka.started(kafka.consumer(settings)) as consumer:
         await kafka.partitions_of(consumer, sorted({p.topic for p in at}))
         ends = await consumer.end_offsets(list(at))
         left = {p for p in at if at[p] < ends[p]}
@@ -207,8 +202,6 @@ async def _records_at(settings: Settings, at: Mapping[TopicPartition, int]) -> s
                     left -= found
                     left = {p for p in left if await consumer.position(p) < ends[p]}
         return found
-    finally:
-        await consumer.stop()
 
 
 async def consume(settings: Settings, group: str, names: Sequence[str], sink: Sink) -> None:
@@ -265,21 +258,17 @@ async def consume(settings: Settings, group: str, names: Sequence[str], sink: Si
 
     await app.start()
     log.info("stream.started", group=group, topics=len(names))
-    beside = [
-        asyncio.ensure_future(stopped()),
-        asyncio.ensure_future(_watch(app, settings, sink)),
-        asyncio.ensure_future(orders.carry_out(sink.pool, sink.tables.schema, "parked", do, mine)),
-    ]
     again: list[TopicPartition] = []
     try:
-        await asyncio.gather(*beside)
+        await side_by_side(
+            stopped(),
+            _watch(app, settings, sink),
+            orders.carry_out(sink.pool, sink.tables.schema, "parked", do, mine),
+        )
     except _MadeAgainError as error:
         again = error.partitions
         raise
     finally:
-        for task in beside:
-            task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
         await app.stop()
         # Now that no batch can put it back: the next start begins at the beginning.
         await sink.tables.forget(sink.pool, group, again)
