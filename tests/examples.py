@@ -34,6 +34,18 @@ from shared.contract.wire import Outgoing, Record, decode, encode
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 CASE = UUID("11111111-2222-4333-8444-555555555555")
 NUMBER = "20261124-0000123-9"
+# What a dead letter has behind the headers of its record, in this order.
+DEAD_HEADERS = [
+    "dead_code",
+    "dead_error",
+    "dead_topic",
+    "dead_partition",
+    "dead_offset",
+    "dead_group",
+    "dead_first_at",
+    "dead_last_at",
+    "dead_tries",
+]
 DECISION = Decision(outcome="rule", ruleset="lead", version="v1", rule="SVC-1", facts={})
 
 _ENVELOPE = {"source": "test", "time": NOW, "case_id": CASE, "number": NUMBER}

@@ -98,14 +98,10 @@ class Ground:
         )
 
     async def topics(self, *names: str, partitions: int = 1) -> None:
-        admin = kafka.admin(self.settings())
-        await admin.start()
-        try:
+        async with kafka.started(kafka.admin(self.settings())) as admin:
             made = [NewTopic(name, partitions, 1) for name in names]
             answer = await admin.create_topics(made)
             assert all(code == 0 for _, code, *_ in answer.topic_errors), answer
-        finally:
-            await admin.close()
 
     async def topic(self, what: str, partitions: int = 1) -> str:
         """A new topic of this test alone."""
@@ -115,14 +111,13 @@ class Ground:
 
     async def topic_again(self, name: str, partitions: int = 1) -> None:
         """Delete a topic and make it anew, empty."""
-        admin = kafka.admin(self.settings())
-        await admin.start()
-        try:
+        await self.delete_topic(name)
+        await self.topics(name, partitions=partitions)
+
+    async def delete_topic(self, name: str) -> None:
+        async with kafka.started(kafka.admin(self.settings())) as admin:
             await admin.delete_topics([name])
             await eventually(admin.list_topics, lambda left: name not in left)
-        finally:
-            await admin.close()
-        await self.topics(name, partitions=partitions)
 
     async def schema(self) -> str:
         """A new schema with outbox, inbox and parked events, as each service has it."""
@@ -161,9 +156,7 @@ class Ground:
 
     async def records(self, topic: str) -> list[Record]:
         """Every committed record of `topic`, partition by partition."""
-        consumer = kafka.consumer(self.settings())
-        await consumer.start()
-        try:
+        async with kafka.started(kafka.consumer(self.settings())) as consumer:
             partitions = await kafka.partitions_of(consumer, [topic])
             consumer.assign(partitions)
             await consumer.seek_to_beginning(*partitions)
@@ -173,18 +166,12 @@ class Ground:
                 while [p for p in partitions if await consumer.position(p) < ends[p]]:
                     got = await consumer.getmany(timeout_ms=50)
                     found += [kafka.record_of(one) for batch in got.values() for one in batch]
-        finally:
-            await consumer.stop()
         return sorted(found, key=lambda one: (one.partition, one.offset))
 
     async def committed(self, group_id: str, topic: str) -> list[OffsetAndMetadata]:
         """What this group has committed for `topic`, by partition; empty when nothing."""
-        admin = kafka.admin(self.settings())
-        await admin.start()
-        try:
+        async with kafka.started(kafka.admin(self.settings())) as admin:
             offsets = await admin.list_consumer_group_offsets(group_id)
-        finally:
-            await admin.close()
         return [at for p, at in sorted(offsets.items()) if p.topic == topic and at.offset >= 0]
 
     async def put_position(self, schema: str, position: str) -> None:

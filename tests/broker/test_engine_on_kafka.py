@@ -19,7 +19,7 @@ from shared.runtime import kafka
 from shared.runtime.settings import Settings
 from tests.broker.ground import Ground, running
 from tests.city import eventually
-from tests.examples import event
+from tests.examples import DEAD_HEADERS, event
 
 _SMALL_BATCH = 7
 T = TypeVar("T")
@@ -169,17 +169,7 @@ def _assert_letter(letter: Record, source: Record, code: str, error: str) -> Non
     own = len(source.headers)
     assert letter.headers[:own] == source.headers
     names = [name for name, _ in letter.headers[own:]]
-    assert names == [
-        "dead_code",
-        "dead_error",
-        "dead_topic",
-        "dead_partition",
-        "dead_offset",
-        "dead_group",
-        "dead_first_at",
-        "dead_last_at",
-        "dead_tries",
-    ]
+    assert names == DEAD_HEADERS
     assert letter.header("dead_tries") == "1"
     assert letter.header("dead_code") == code
     assert (letter.header("dead_error") or "").startswith(error)
@@ -294,14 +284,7 @@ async def test_a_batch_that_may_not_be_written_is_tried_again_and_not_committed(
 
 async def _recreated(route: Route, records: Sequence[Outgoing]) -> None:
     """The source, deleted and made again with these records."""
-    admin = kafka.admin(route.ground.settings())
-    await admin.start()
-    try:
-        await admin.delete_topics([route.source])
-        await eventually(lambda: admin.list_topics(), lambda names: route.source not in names)
-    finally:
-        await admin.close()
-    await route.ground.topics(route.source, partitions=2)
+    await route.ground.topic_again(route.source, partitions=2)
     await route.ground.send(route.source, records)
 
 

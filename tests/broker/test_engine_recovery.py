@@ -17,7 +17,6 @@ from services.router.worker import GROUP, Releases, engine
 from shared.contract import topics
 from shared.contract.events import ApplicationSubmitted, CaseAssigned, CaseReturned, CaseRouted
 from shared.contract.wire import Outgoing, encode
-from shared.runtime import kafka
 from tests.broker.ground import Ground, processes, running
 from tests.city import eventually
 from tests.examples import NAMES, document, event, released, rule_row
@@ -106,14 +105,7 @@ async def _handled(ground: Ground) -> None:
 
 async def _remade(ground: Ground, topic: str, partitions: int, sent: Sequence[Outgoing]) -> None:
     """`topic`, lost and made again with just these records."""
-    admin = kafka.admin(ground.settings())
-    await admin.start()
-    try:
-        await admin.delete_topics([topic])
-        await eventually(lambda: admin.list_topics(), lambda names: topic not in names)
-    finally:
-        await admin.close()
-    await ground.topics(topic, partitions=partitions)
+    await ground.topic_again(topic, partitions=partitions)
     await ground.send(topic, sent)
 
 

@@ -18,6 +18,7 @@ from shared.runtime.sink import Sink
 from tests.broker.ground import running
 from tests.broker.office import Office, fails_on
 from tests.city import eventually
+from tests.examples import DEAD_HEADERS
 
 
 async def test_a_handler_that_raises_parks_its_case_and_the_others_go_on(office: Office) -> None:
@@ -165,17 +166,7 @@ async def test_what_is_parked_is_told_on_the_dead_letter_topic_byte_for_byte(
     assert await office.written() == ["b1"]
     assert (letter.key, letter.value) == (poison.key, poison.value)
     assert letter.headers[:2] == headers
-    assert [name for name, _ in letter.headers[2:]] == [
-        "dead_code",
-        "dead_error",
-        "dead_topic",
-        "dead_partition",
-        "dead_offset",
-        "dead_group",
-        "dead_first_at",
-        "dead_last_at",
-        "dead_tries",
-    ]
+    assert [name for name, _ in letter.headers[2:]] == DEAD_HEADERS
     assert letter.header("dead_code") == "event.not_json"
     assert (letter.header("dead_error") or "").startswith("PermanentError: the body is no JSON")
     assert letter.header("dead_topic") == office.topic

@@ -158,12 +158,8 @@ async def brokers_answer(city: City) -> None:
 
 async def _routed(city: City) -> int:
     """How far the routers have committed, over all partitions."""
-    admin = kafka.admin(city.kafka("operator"))
-    try:
-        await admin.start()
+    async with kafka.started(kafka.admin(city.kafka("operator"))) as admin:
         offsets = await admin.list_consumer_group_offsets("router")
-    finally:
-        await admin.close()
     return sum(found.offset for found in offsets.values())
 
 
@@ -204,12 +200,8 @@ async def quiet(city: City) -> None:
 
 async def members(city: City) -> int:
     """How many routers are in the group, once it is settled; else 0."""
-    admin = kafka.admin(city.kafka("operator"))
-    await admin.start()
-    try:
+    async with kafka.started(kafka.admin(city.kafka("operator"))) as admin:
         (answer,) = await admin.describe_consumer_groups(["router"])
-    finally:
-        await admin.close()
     ((_, _, state, _, _, found, *_),) = answer.groups
     return len(found) if state == "Stable" else 0
 

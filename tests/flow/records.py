@@ -12,18 +12,6 @@ from shared.runtime import kafka
 from shared.runtime.settings import Settings
 from tests.city import City, eventually
 
-DEAD_HEADERS = {
-    "dead_code",
-    "dead_error",
-    "dead_topic",
-    "dead_partition",
-    "dead_offset",
-    "dead_group",
-    "dead_first_at",
-    "dead_last_at",
-    "dead_tries",
-}
-
 
 async def write(settings: Settings, *records: Outgoing, without_key: bool = False) -> list[int]:
     """The offsets that they got. Raises what the broker answers."""
@@ -46,9 +34,7 @@ async def write(settings: Settings, *records: Outgoing, without_key: bool = Fals
 
 async def read(settings: Settings, *names: str) -> list[Record]:
     """Every record of these topics, from the beginning to the end of now."""
-    consumer = kafka.consumer(settings)
-    try:
-        await consumer.start()
+    async with kafka.started(kafka.consumer(settings)) as consumer:
         partitions = await kafka.partitions_of(consumer, names)
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
@@ -59,8 +45,6 @@ async def read(settings: Settings, *names: str) -> list[Record]:
                 found += [kafka.record_of(message) for message in batch]
             waiting = {p for p in waiting if await consumer.position(p) < ends[p]}
         return found
-    finally:
-        await consumer.stop()
 
 
 def every_topic() -> list[str]:

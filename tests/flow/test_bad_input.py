@@ -21,7 +21,7 @@ from shared.contract.wire import Outgoing, encode
 from shared.runtime import kafka
 from tests import examples
 from tests.city import City, application, eventually
-from tests.flow.records import DEAD_HEADERS, letters, raw, with_header, write
+from tests.flow.records import letters, raw, with_header, write
 
 LIMIT_BYTES = 128 * 1024
 # It leads in no rule: nobody's case lies on its topic.
@@ -297,13 +297,9 @@ def _no_trace_on_the_quiet_topic(city: City) -> Iterator[None]:
     yield
 
     async def delete() -> None:
-        admin = kafka.admin(city.kafka("admin"))
-        await admin.start()
-        try:
+        async with kafka.started(kafka.admin(city.kafka("admin"))) as admin:
             partition = TopicPartition(topics.agency_cases(QUIET), 0)
             await admin.delete_records({partition: RecordsToDelete(-1)})
-        finally:
-            await admin.close()
 
     asyncio.run(delete())
 
@@ -383,9 +379,9 @@ async def test_broken_records_are_dead_letters_byte_for_byte_and_the_rest_goes_o
         found = [one for one in await letters(city, topic, offset) if one.value == record.value]
         assert found, (code, offset)
         for letter in found:
-            kept = tuple(one for one in letter.headers if one[0] not in DEAD_HEADERS)
+            kept = tuple(one for one in letter.headers if one[0] not in examples.DEAD_HEADERS)
             assert kept == record.headers
-            assert {name for name, _ in letter.headers} >= DEAD_HEADERS
+            assert {name for name, _ in letter.headers} >= set(examples.DEAD_HEADERS)
             assert letter.header("dead_code") == code
             assert letter.header("dead_error")
             # PostgreSQL holds no NUL in a text, by which cases wait.

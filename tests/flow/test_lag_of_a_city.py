@@ -81,25 +81,17 @@ async def transaction(city: City, statement: str) -> AsyncIterator[None]:
 
 async def committed(city: City, group: str) -> dict[TopicPartition, int]:
     """What the group has committed, where that is more than nothing."""
-    admin = kafka.admin(city.kafka("operator"))
-    await admin.start()
-    try:
+    async with kafka.started(kafka.admin(city.kafka("operator"))) as admin:
         found = await admin.list_consumer_group_offsets(group)
-    finally:
-        await admin.close()
     return {partition: at.offset for partition, at in found.items() if at.offset > 0}
 
 
 async def set_back(city: City, user: str, group: str) -> None:
     """Take the group's position in one partition back by one; it has no member now."""
     partition, at = next(iter((await committed(city, group)).items()))
-    consumer = kafka.consumer(city.kafka(user), group=group)
-    await consumer.start()
-    try:
+    async with kafka.started(kafka.consumer(city.kafka(user), group=group)) as consumer:
         consumer.assign([partition])
         await consumer.commit({partition: OffsetAndMetadata(at - 1, "")})
-    finally:
-        await consumer.stop()
 
 
 async def test_a_consumer_that_is_set_back_and_one_that_is_gone_are_shown_as_that(

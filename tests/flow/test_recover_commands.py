@@ -14,15 +14,11 @@ from tests.flow.records import read
 async def lose(city: City, name: str) -> None:
     """Delete a topic and make it again, empty, as `casebus topics apply` does."""
     settings = city.kafka("admin")
-    admin = kafka.admin(settings)
-    await admin.start()
-    try:
+    async with kafka.started(kafka.admin(settings)) as admin:
         before = len(await read(settings, name))
         assert before
         await admin.delete_topics([name])
         await eventually(lambda: admin.list_topics(), lambda names: name not in names)
-    finally:
-        await admin.close()
     shape = topics_of_city.Shape()
     await asyncio.to_thread(topics_of_city.apply, settings, load_catalogue(), {}, shape)
     assert await read(settings, name) == []
