@@ -3,6 +3,7 @@
 aiokafka's own defaults are unsafe for this work (acks=1, auto-commit, read_uncommitted, latest).
 """
 
+import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.producer import sender
 
 from shared.contract import topics
@@ -103,6 +105,12 @@ async def started(client: Client) -> AsyncIterator[Client]:
     try:
         await client.start()
         yield client
+    except asyncio.CancelledError as error:
+        # A client whose connection closes cancels the requests on it, and so who awaits them.
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise KafkaConnectionError("a connection was closed under a request") from error
     finally:
         await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
 

@@ -66,20 +66,24 @@ class Sink:
     async def take(self, records: Sequence[Record]) -> None:
         """Returns once every record is handled, parked or known as a repeat; never before."""
         self.busy = True
+        try:
+            await self._take_until_it_goes(records)
+        finally:
+            self.busy = False
+        self._ring()
+        for topic, count in kafka.by_topic(records).items():
+            metrics.CONSUMED.labels(self.group, topic).inc(count)
+
+    async def _take_until_it_goes(self, records: Sequence[Record]) -> None:
         delay_s = 0.1
         while True:
             try:
-                await self._take_together(records)
-                break
+                return await self._take_together(records)
             except _AGAIN as error:
                 metrics.RETRIES.labels(self.group).inc()
                 log.warning("stream.retry", group=self.group, error=repr(error), in_s=delay_s)
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
-        self.busy = False
-        self._ring()
-        for topic, count in kafka.by_topic(records).items():
-            metrics.CONSUMED.labels(self.group, topic).inc(count)
 
     async def _take_together(self, records: Sequence[Record]) -> None:
         """The whole batch in one transaction; one by one when an event of it is bad."""

@@ -8,6 +8,7 @@ this form.
 import asyncio
 import contextlib
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,10 +20,11 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.auth import SASLMechanism
 from faust.types.tuples import TP, ack_lock
 from mode.supervisors import CrashingSupervisor
+from mode.threads import ServiceThread, WorkerThread
 
 from shared.contract.errors import TransientError
 from shared.contract.wire import Record
-from shared.runtime import kafka, orders
+from shared.runtime import kafka, metrics, orders
 from shared.runtime.marks import misfits
 from shared.runtime.postgres import TRANSIENT, Connection
 from shared.runtime.process import side_by_side
@@ -34,12 +36,33 @@ _BATCH_RECORDS = 500
 _WITHIN_S = 0.02
 # A stream that has nothing in hand passes a record that waits for it within two looks.
 _LOOK_EVERY_S = 15.0
+_AGAIN_AFTER_S = 0.5
+_LONGEST_DELAY_S = 5.0
+# One that ran this long has not failed at its start.
+_LONG_S = 60.0
+_STOP_S = 4.0
 
 Starts = Callable[[Mapping[TopicPartition, int | None]], Awaitable[dict[TopicPartition, int]]]
 
 
 # Faust and the driver publish no types.
+class _Worker(WorkerThread):  # type: ignore[misc]
+    def __init__(self, service: ServiceThread, **arguments: Any) -> None:
+        super().__init__(service, **arguments)
+        self.daemon = True  # one that hangs on a broker that is gone keeps no process alive
+
+
 class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    Worker = _Worker
+
+    async def stop(self) -> None:
+        """As it was, but that the loop goes on while the thread ends."""
+        if self._started.is_set():
+            await super(ServiceThread, self).stop()
+            ended = self._thread and self._thread.is_stopped
+            while ended and not ended.is_set():  # noqa: ASYNC110 - another thread sets it
+                await asyncio.sleep(0.02)
+
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         # Faust reads uncommitted records unless its own transactions are on: what a relay or a
@@ -63,9 +86,14 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
         for partition, offset in (await self.starts(committed)).items():
             tp = TP(*partition)
             await self.seek(tp, offset)
+            at = self._committed_offset.get(tp) or 0
             # Faust commits nothing below what it knows to be committed.
-            if (self._committed_offset.get(tp) or 0) > offset:
+            if at > offset:
                 self._committed_offset[tp] = None
+            # Whoever died before had it in the database and said so to Kafka no more.
+            if at < offset:
+                with ack_lock:
+                    self._acked[tp].append(offset - 1)
 
     def _new_offset(self, tp: TP) -> int | None:
         """What to commit: behind the last acknowledged, as our one agent goes by the offsets.
@@ -207,8 +235,30 @@ async def _records_at(settings: Settings, at: Mapping[TopicPartition, int]) -> s
 async def consume(settings: Settings, group: str, names: Sequence[str], sink: Sink) -> None:
     """Feed `sink` from the topics `names` as the consumer group `group`, until cancelled.
 
-    Orders about parked events of these topics are carried out beside.
+    Orders about parked events of these topics are carried out beside. A stream that fails, as
+    when no broker answers, begins anew from where the database stands; the other parts of its
+    process go on meanwhile. Raises HangingError.
     """
+    delay_s = _AGAIN_AFTER_S
+    while True:
+        began = time.monotonic()
+        try:
+            await _consume(settings, group, names, sink)
+        except (KafkaError, TransientError, *TRANSIENT) as error:
+            metrics.RETRIES.labels(group).inc()
+            if time.monotonic() - began > _LONG_S:
+                delay_s = _AGAIN_AFTER_S
+            log.error("stream.failed", group=group, error=repr(error), again_in_s=delay_s)
+        await asyncio.sleep(delay_s)
+        delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
+
+
+class HangingError(Exception):
+    """A stream that has failed does not end either: only the end of its process helps."""
+
+
+async def _consume(settings: Settings, group: str, names: Sequence[str], sink: Sink) -> None:
+    """Raises what made it fail."""
     app = faust.App(
         group,
         broker=[f"kafka://{address}" for address in settings.kafka.split(",")],
@@ -256,10 +306,10 @@ async def consume(settings: Settings, group: str, names: Sequence[str], sink: Si
         await app.wait_until_stopped()
         raise TransientError(f"the stream of {group} crashed: {app.crash_reason!r}")
 
-    await app.start()
-    log.info("stream.started", group=group, topics=len(names))
     again: list[TopicPartition] = []
     try:
+        await app.start()
+        log.info("stream.started", group=group, topics=len(names))
         await side_by_side(
             stopped(),
             _watch(app, settings, sink),
@@ -269,7 +319,11 @@ async def consume(settings: Settings, group: str, names: Sequence[str], sink: Si
         again = error.partitions
         raise
     finally:
-        await app.stop()
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await app.stop()
+        except TimeoutError as error:
+            raise HangingError(f"the stream of {group} has not ended in {_STOP_S} s") from error
         # Now that no batch can put it back: the next start begins at the beginning.
         await sink.tables.forget(sink.pool, group, again)
 

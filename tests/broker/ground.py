@@ -174,6 +174,13 @@ class Ground:
             offsets = await admin.list_consumer_group_offsets(group_id)
         return [at for p, at in sorted(offsets.items()) if p.topic == topic and at.offset >= 0]
 
+    async def set_committed(self, group_id: str, topic: str, offset: int) -> None:
+        """Let a group without members have committed `offset` for partition 0 of `topic`."""
+        async with kafka.started(kafka.consumer(self.settings(), group=group_id)) as consumer:
+            partition = TopicPartition(topic, 0)
+            consumer.assign([partition])
+            await consumer.commit({partition: offset})
+
     async def put_position(self, schema: str, position: str) -> None:
         """Say that the relay of `schema` stands at "xid:seq"."""
         producer = kafka.producer(self.settings(), transactional_id=group(schema))
@@ -219,6 +226,25 @@ class Ground:
         finally:
             admin.close()
         assert not answer["failed"], answer
+
+
+@contextlib.asynccontextmanager
+async def forwarding(port: int, address: str) -> AsyncIterator[None]:
+    """What comes to `port` of this machine goes on to `address`, and back."""
+    host, _, there = address.partition(":")
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError), contextlib.closing(writer):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+
+    async def met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection(host, int(there))
+        await asyncio.gather(pump(reader, there_writer), pump(there_reader, writer))
+
+    async with await asyncio.start_server(met, "127.0.0.1", port):
+        yield
 
 
 @contextlib.asynccontextmanager

@@ -1,7 +1,7 @@
 """A stream goes on where its database stands, whatever the group has committed in Kafka."""
 
 import asyncio
-import contextlib
+import re
 from collections.abc import Mapping, Sequence
 
 import faust
@@ -9,11 +9,12 @@ import pytest
 from aiokafka import TopicPartition
 from structlog.testing import capture_logs
 
+from deploy.local.ports import choose
 from shared.contract.errors import TransientError
 from shared.runtime import kafka, metrics, stream
 from shared.runtime.marks import mark, misfits
 from shared.runtime.settings import Settings
-from tests.broker.ground import running
+from tests.broker.ground import forwarding, running
 from tests.broker.office import Office, fails_on
 from tests.city import eventually
 
@@ -44,6 +45,13 @@ class Looks:
         self._last = True
         async with asyncio.timeout(20):
             await self._stands_still.wait()
+
+
+@pytest.fixture
+def slower_looks(looks: Looks, monkeypatch: pytest.MonkeyPatch) -> Looks:
+    """Such as give Faust the time to begin anew."""
+    monkeypatch.setattr(stream, "_LOOK_EVERY_S", 1.5)
+    return looks
 
 
 @pytest.fixture
@@ -151,47 +159,40 @@ async def test_a_topic_that_was_made_again_is_handled_from_its_beginning(
 
 @pytest.mark.parametrize("new", [2, 6])
 async def test_a_topic_that_is_made_again_under_a_running_stream_is_handled_as_a_whole(
-    office: Office, new: int, monkeypatch: pytest.MonkeyPatch, looks: Looks
+    office: Office, new: int, monkeypatch: pytest.MonkeyPatch, slower_looks: Looks
 ) -> None:
-    """The process may end over it: it is started again."""
     monkeypatch.setattr(kafka, "METADATA_MAX_AGE_MS", 500)
     await _send(office, _reasons(1, 3))
-    async with running(_again_and_again(office)):
+    async with office.streaming():
         await _has_written(office, *_reasons(1, 3))
         await office.ground.topic_again(office.topic)
         await _send(office, _reasons(1, new, "new "))
         await _has_written(office, *_reasons(1, 3), *_reasons(1, new, "new "))
-        await looks.end()
+        await slower_looks.end()
 
 
-async def _again_and_again(office: Office) -> None:
-    while True:
-        with contextlib.suppress(TransientError):
-            await stream.consume(
-                office.ground.settings(), office.schema, [office.topic], office.sink
-            )
+def _failures(logs: Sequence[Mapping[str, str]]) -> list[str]:
+    return [one["error"] for one in logs if one["event"] == "stream.failed"]
 
 
-async def test_a_running_stream_whose_position_fits_no_more_ends_and_begins_anew(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+async def test_a_running_stream_whose_position_fits_no_more_begins_anew(
+    office: Office, slower_looks: Looks
 ) -> None:
     """As when a topic was made again, and has grown past the position, between two looks."""
-    monkeypatch.setattr(stream, "_LOOK_EVERY_S", 0.3)
     await _send(office, _reasons(1, 3))
-    with pytest.raises(TransientError, match="not what they were"):
-        async with office.streaming() as task:
+    with capture_logs() as logs:
+        async with office.streaming():
             await _has_written(office, *_reasons(1, 3))
-            await office.pool.execute(f"UPDATE {office.schema}.consumed SET mark = 'another'")
+            first = (await office.ground.records(office.topic))[0]
             await office.pool.execute(
                 f"DELETE FROM {office.schema}.inbox WHERE event_id = $1::uuid",
-                (await office.ground.records(office.topic))[0].header("ce_id"),
+                first.header("ce_id"),
             )
-            async with asyncio.timeout(20):
-                await asyncio.shield(task)
-    monkeypatch.undo()
-    assert not await office.pool.fetch(f"SELECT FROM {office.schema}.consumed")
-    async with office.streaming():
-        await eventually(office.written, lambda found: found == ["1", "2", "3", "1"])
+            await office.pool.execute(f"UPDATE {office.schema}.consumed SET mark = 'another'")
+            await eventually(office.written, lambda found: found == ["1", "2", "3", "1"])
+            await slower_looks.end()
+    (failure,) = _failures(logs)
+    assert "not what they were" in failure
 
 
 async def test_the_first_start_with_a_position_only_in_kafka_repeats_nothing(
@@ -233,11 +234,10 @@ async def test_a_group_that_kafka_has_forgotten_changes_nothing(office: Office) 
         await _has_written(office, *_reasons(1, 4))
 
 
-async def test_a_stream_that_owns_partitions_and_takes_nothing_ends(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+async def test_a_stream_that_owns_partitions_and_takes_nothing_begins_anew(
+    office: Office, monkeypatch: pytest.MonkeyPatch, slower_looks: Looks
 ) -> None:
     """Seen of Faust; here its consumer is paused."""
-    monkeypatch.setattr(stream, "_LOOK_EVERY_S", 0.3)
     apps = []
     start = faust.App.start
 
@@ -247,17 +247,85 @@ async def test_a_stream_that_owns_partitions_and_takes_nothing_ends(
 
     monkeypatch.setattr(faust.App, "start", kept)
     await _send(office, ["1"])
-    with pytest.raises(TransientError, match=r"owns .*heard.* and takes no record of it"):
-        async with office.streaming() as task:
+    with capture_logs() as logs:
+        async with office.streaming():
             await _has_written(office, "1")
             (app,) = apps
             app.consumer.pause_partitions(app.consumer.assignment())
             await _send(office, ["2"])
-            async with asyncio.timeout(20):
-                await asyncio.shield(task)
-    monkeypatch.undo()
+            await _has_written(office, "1", "2")
+            await slower_looks.end()
+    (failure,) = _failures(logs)
+    assert re.search(r"owns .*heard.* and takes no record of it", failure)
+
+
+async def test_a_stream_that_crashes_begins_anew_and_repeats_nothing(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apps = []
+    start = faust.App.start
+
+    async def kept(app: faust.App) -> None:
+        apps.append(app)
+        await start(app)
+
+    monkeypatch.setattr(faust.App, "start", kept)
+    with capture_logs() as logs:
+        async with office.streaming():
+            for n in range(3):
+                await _send(office, [f"{n}"])
+                await _has_written(office, *_reasons(0, n))
+                await apps[-1].crash(RuntimeError(f"crash {n}"))
+            await _send(office, ["3"])
+            await _has_written(office, *_reasons(0, 3))
+    assert len(apps) == 4
+    assert [f"crash {n}" in one for n, one in enumerate(_failures(logs))] == [True] * 3
+
+
+async def test_a_stream_that_starts_while_no_broker_answers_waits_for_one(office: Office) -> None:
+    port = choose({"kafka": 0}, told=lambda line: None)["kafka"]
+    settings = office.ground.settings().model_copy(update={"kafka": f"127.0.0.1:{port}"})
+    work = stream.consume(settings, office.schema, [office.topic], office.sink)
+    with capture_logs() as logs:
+        async with running(work) as task:
+
+            async def failed() -> bool:
+                return bool(_failures(logs))
+
+            await eventually(failed)
+            await _send(office, ["1"])
+            async with forwarding(port, office.ground.kafka):
+                await _has_written(office, "1")
+            assert not task.done()
+
+
+async def test_a_stream_stops_in_time_while_a_broker_is_met_that_says_nothing(
+    office: Office,
+) -> None:
+    met = asyncio.Event()
+    server = await asyncio.start_server(lambda *_: met.set(), "127.0.0.1", 0)
+    async with server:
+        host, port = server.sockets[0].getsockname()
+        settings = office.ground.settings().model_copy(update={"kafka": f"{host}:{port}"})
+        work = stream.consume(settings, office.schema, [office.topic], office.sink)
+        task = asyncio.ensure_future(work)
+        async with asyncio.timeout(20):
+            await met.wait()
+        task.cancel()
+        async with asyncio.timeout(5):
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_the_database_has_is_committed_at_the_next_start(office: Office) -> None:
+    """As after a death between the two: otherwise the group would seem to stand still."""
+    await _send(office, _reasons(1, 3))
     async with office.streaming():
-        await _has_written(office, "1", "2")
+        await _has_written(office, *_reasons(1, 3))
+        await _committed(office, 3)
+    await office.ground.set_committed(office.schema, office.topic, 1)
+    async with office.streaming():
+        await _committed(office, 3)
+    assert await office.written() == _reasons(1, 3)
 
 
 async def test_a_stream_that_waits_for_what_is_down_is_not_taken_for_stuck(

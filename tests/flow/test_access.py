@@ -223,9 +223,10 @@ async def test_a_service_reads_and_writes_its_own_schema_and_no_other(
     assert {part for name, part in reads if name == f"{role}.inbox"} == {"event_id", "seen_at"}
 
 
-async def test_the_operator_writes_nothing_and_opens_nothing(city: City) -> None:
+async def test_the_operator_writes_orders_alone_and_opens_nothing(city: City) -> None:
     reads, writes = await privileges(city, OPERATOR)
-    assert writes == set()
+    order = {"kind", "target", "action", "ordered_by", "reason"}
+    assert writes == {(f"{role}.dead_orders", part) for role in SERVICES for part in order}
     assert reads
     assert not reads & SEALED
     assert not {name for name, _ in reads if name.startswith("vault.")}
