@@ -303,7 +303,13 @@ async def test_a_stream_stops_in_time_while_a_broker_is_met_that_says_nothing(
     office: Office,
 ) -> None:
     met = asyncio.Event()
-    server = await asyncio.start_server(lambda *_: met.set(), "127.0.0.1", 0)
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        met.set()
+        await asyncio.sleep(5)
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
     async with server:
         host, port = server.sockets[0].getsockname()
         settings = office.ground.settings().model_copy(update={"kafka": f"{host}:{port}"})
