@@ -93,7 +93,10 @@ def picture(measured: Sequence[Measured]) -> Picture:
             # Positions are told apart by the order in which they were seen.
             seen = places.setdefault(relay.outbox, {})
             place = seen.setdefault(relay.position, len(seen))
-            sample = Sample(then.timestamp(), place, 0, relay.rows, relay.seconds)
+            sample = Sample(
+                *(then.timestamp(), place, place, relay.rows, relay.seconds),
+                beginning=None if relay.fits else place + 2,
+            )
             outboxes.setdefault(relay.outbox, []).append(sample)
     together: dict[str, int] = {}
     for lag in lags:

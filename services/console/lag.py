@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from shared.runtime import kafka
 from shared.runtime.postgres import Connection
-from shared.runtime.relay import Position, not_held, read_position
+from shared.runtime.relay import Position, cluster_of, not_held, read_position
 from shared.runtime.settings import Settings
 
 GROUPS = (
@@ -34,7 +34,8 @@ _READ_S = 4.0
 _ROWS = {
     name: f"""
     SELECT count(*) AS rows, extract(epoch FROM now() - min(created_at))::float AS s,
-        (SELECT count(*) FROM {name}.outbox WHERE refused IS NOT NULL) AS refused
+        (SELECT count(*) FROM {name}.outbox WHERE refused IS NOT NULL) AS refused,
+        $1::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot()) AS ahead
     FROM {name}.outbox o
     WHERE (o.xid, o.seq) > ($1::text::xid8, $2) AND {not_held(name)}
 """
@@ -64,7 +65,8 @@ class RelayLag:
     """One outbox: rows that are not in Kafka yet, and the age of the oldest.
 
     `refused` rows are not among them, nor those that wait behind a refused one of their case: the
-    relay passes over them.
+    relay passes over them. Where `fits` is False the position is none of this database, as when
+    it was restored from an older copy: the relay waits until that is mended.
     """
 
     outbox: str
@@ -72,6 +74,7 @@ class RelayLag:
     rows: int
     seconds: float
     refused: int
+    fits: bool = True
 
 
 async def group_lags(settings: Settings, topics_of: Mapping[str, Sequence[str]]) -> list[Lag]:
@@ -169,10 +172,12 @@ async def _timestamps(
 
 async def relay_lags(settings: Settings, connection: Connection) -> list[RelayLag]:
     positions = await asyncio.gather(*(read_position(settings, name) for name in OUTBOXES))
+    cluster = await cluster_of(connection)
     found = []
     for name, position in zip(OUTBOXES, positions, strict=True):
         at = position or Position(0, 0)
         row: Any = await connection.fetchrow(_ROWS[name], str(at.xid), at.seq)
         seconds = round(max(0.0, row["s"] or 0.0), 1)
-        found.append(RelayLag(name, str(at), row["rows"], seconds, row["refused"]))
+        fits = at.cluster in ("", cluster) and not row["ahead"]
+        found.append(RelayLag(name, str(at), row["rows"], seconds, row["refused"], fits))
     return found

@@ -51,17 +51,35 @@ class _Worker(WorkerThread):  # type: ignore[misc]
         super().__init__(service, **arguments)
         self.daemon = True  # one that hangs on a broker that is gone keeps no process alive
 
+    def run(self) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            super().run()
+
 
 class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     Worker = _Worker
 
     async def stop(self) -> None:
-        """As it was, but that the loop goes on while the thread ends."""
-        if self._started.is_set():
+        """As it was, but that our loop goes on while the thread ends, that what hangs in it is
+        cancelled, and that a thread which was never started leaves no loop of its own open."""
+        if not self._thread_started.is_set():
+            self.thread_loop.close()
+            return
+        loop = asyncio.get_running_loop()
+        hangs = loop.call_later(
+            _STOP_S / 2, self.thread_loop.call_soon_threadsafe, self._cancel_everything
+        )
+        try:
             await super(ServiceThread, self).stop()
             ended = self._thread and self._thread.is_stopped
             while ended and not ended.is_set():  # noqa: ASYNC110 - another thread sets it
                 await asyncio.sleep(0.02)
+        finally:
+            hangs.cancel()
+
+    def _cancel_everything(self) -> None:
+        for task in asyncio.all_tasks(self.thread_loop):
+            task.cancel()
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)

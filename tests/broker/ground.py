@@ -182,17 +182,7 @@ class Ground:
             await consumer.commit({partition: offset})
 
     async def put_position(self, schema: str, position: str) -> None:
-        """Say that the relay of `schema` stands at "xid:seq"."""
-        producer = kafka.producer(self.settings(), transactional_id=group(schema))
-        await producer.start()
-        try:
-            async with producer.transaction():
-                await producer.send_offsets_to_transaction(
-                    {TopicPartition("outbox.positions", 0): OffsetAndMetadata(1, position)},
-                    group(schema),
-                )
-        finally:
-            await producer.stop()
+        await put_position(self.settings(), schema, position)
 
     def user(self, name: str, grants: Sequence[tuple[str, str, str]]) -> Settings:
         """A user who may do just `grants`: (operation, kind, name); its settings."""
@@ -226,6 +216,16 @@ class Ground:
         finally:
             admin.close()
         assert not answer["failed"], answer
+
+
+async def put_position(settings: Settings, schema: str, position: str) -> None:
+    """Say that the relay of `schema` stands at "xid:seq"."""
+    producer = kafka.producer(settings, transactional_id=group(schema))
+    async with kafka.started(producer), producer.transaction():
+        await producer.send_offsets_to_transaction(
+            {TopicPartition("outbox.positions", 0): OffsetAndMetadata(1, position)},
+            group(schema),
+        )
 
 
 @contextlib.asynccontextmanager

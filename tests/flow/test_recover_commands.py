@@ -7,6 +7,7 @@ from catalogue import load_catalogue
 from deploy import topics as topics_of_city
 from shared.contract import topics
 from shared.runtime import kafka
+from tests.broker.ground import put_position
 from tests.city import City, application, eventually
 from tests.flow.records import read
 
@@ -40,6 +41,22 @@ async def test_where_everything_fits_nothing_is_sent(city: City) -> None:
     for service in ("intake", "backoffice", "notifier", "console"):
         assert " 0 are sent" in await recover(city, service)
     assert "every position fits" in await recover(city, "router")
+    assert await audited(city) == GOOD
+
+
+async def test_an_outbox_whose_position_is_ahead_of_the_database_is_shown_and_mended(
+    city: City,
+) -> None:
+    """As after the restore of an older copy."""
+    await put_position(city.kafka("admin"), "console", f"{2**48}:1")
+
+    async def state() -> str:
+        relays = (await city.acommand("lag"))["relays"]
+        return next(str(one["state"]) for one in relays if one["outbox"] == "console")
+
+    await eventually(state, lambda found: found == "OUT_OF_RANGE")
+    assert " are sent" in await recover(city, "console")
+    await eventually(state, lambda found: found == "OK")
     assert await audited(city) == GOOD
 
 

@@ -18,8 +18,8 @@ def lag(partition: int, committed: int, end: int, seconds: float | None, members
     )
 
 
-def relay(position: str, rows: int, seconds: float) -> RelayLag:
-    return RelayLag("intake", position, rows, seconds, 0)
+def relay(position: str, rows: int, seconds: float, *, fits: bool = True) -> RelayLag:
+    return RelayLag("intake", position, rows, seconds, 0, fits)
 
 
 def before(seconds: float) -> datetime:
@@ -52,6 +52,13 @@ def test_a_relay_whose_position_moves_is_lagging_and_one_that_stands_is_stalled(
 
     assert picture(moving).relays[0]["state"] == "LAGGING"
     assert picture(still).relays[0]["state"] == "STALLED"
+
+
+def test_a_relay_whose_position_is_none_of_this_database_is_out_of_range_without_any_rows() -> None:
+    measured: list[Measured] = [(before(n), [], [relay("7:1", 0, 0.0, fits=False)]) for n in (5, 0)]
+
+    assert picture(measured).relays[0]["state"] == "OUT_OF_RANGE"
+    assert picture(measured[:1]).relays[0]["state"] == "OUT_OF_RANGE"
 
 
 def test_what_was_measured_long_ago_says_nothing_of_now() -> None:

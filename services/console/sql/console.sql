@@ -71,14 +71,14 @@ FROM backoffice.cases WHERE status NOT IN ('CLOSED', 'ARCHIVED', 'WITHDRAWN')
 GROUP BY agency ORDER BY overdue DESC, cases DESC LIMIT 30;
 
 -- name: put_relay_sample!
-INSERT INTO console.relay_samples (sampled_at, outbox, position, rows, seconds, refused)
-VALUES (:sampled_at, :outbox, :position, :rows, :seconds, :refused);
+INSERT INTO console.relay_samples (sampled_at, outbox, position, rows, seconds, refused, fits)
+VALUES (:sampled_at, :outbox, :position, :rows, :seconds, :refused, :fits);
 
 -- name: delete_old_relay_samples!
 DELETE FROM console.relay_samples WHERE sampled_at < now() - interval '1 day';
 
 -- name: relay_samples
-SELECT sampled_at, outbox, position, rows, seconds, refused FROM console.relay_samples
+SELECT sampled_at, outbox, position, rows, seconds, refused, fits FROM console.relay_samples
 WHERE sampled_at >= (SELECT max(sampled_at) FROM console.relay_samples)
     - make_interval(secs => :window_s)
 ORDER BY sampled_at;
