@@ -94,60 +94,58 @@ async def set_back(city: City, user: str, group: str) -> None:
         await consumer.commit({partition: OffsetAndMetadata(at - 1, "")})
 
 
-async def test_a_consumer_that_is_set_back_and_one_that_is_gone_are_shown_as_that(
-    city: City,
-) -> None:
+async def test_each_consumer_and_outbox_is_shown_as_what_it_is(city: City) -> None:
+    """Set back, gone, standing still, held by a transaction; all at once, as each takes half a
+    minute to show."""
     async with console_of(city) as console:
         await city.submit(application())
         await eventually(lambda: committed(city, "notifier-ledger"))
         await eventually(
             lambda: console.group("notifier-ledger"), lambda found: found.get("members") == 1
         )
-        async with frozen(city, "notifier"):
+        # Neither the lock nor who waits for it has a transaction number yet: no relay is held.
+        async with (
+            frozen(city, "notifier"),
+            transaction(city, "LOCK TABLE backoffice.consumed IN SHARE MODE"),
+        ):
             await asyncio.gather(*(city.submit(application()) for _ in range(APPLICATIONS)))
             await eventually(
                 lambda: console.group("notifier-ledger"), lambda found: found.get("members") == 0
             )
             await set_back(city, "notifier", "notifier-ledger")
             await console.becomes("notifier-ledger", "REWOUND")
-            await console.becomes("notifier-ledger", "STOPPED")
-            waiting = (await console.group("notifier-ledger"))["records"]
-            await city.submit(application())
-            found = await eventually(
-                lambda: console.group("notifier-ledger"),
-                lambda found: found["records"] > waiting,
-            )
-            assert found["seconds"] >= 30
             told = await city.acommand("lag")
-            states = {one["group"]: one["state"] for one in told["totals"]}
-            assert states["notifier-ledger"] == "STOPPED"
-            assert states["console-shadow"] == "OK"
             assert {one["state"] for one in told["relays"]} == {"OK"}
-            assert "Nobody is there" in await console.page()
-        await console.becomes("notifier-ledger", "OK")
-
-
-async def test_a_consumer_that_stands_still_is_shown_and_so_is_what_holds_an_outbox(
-    city: City,
-) -> None:
-    async with console_of(city) as console:
-        # Neither this nor who waits for it has a transaction number yet: no relay is held.
-        async with transaction(city, "LOCK TABLE backoffice.consumed IN SHARE MODE"):
-            await asyncio.gather(*(city.submit(application()) for _ in range(APPLICATIONS)))
+            waiting = (await console.group("backoffice-inbox"))["records"]
+            assert waiting >= APPLICATIONS
+            await city.submit(application())
             await eventually(
                 lambda: console.group("backoffice-inbox"),
-                lambda found: found.get("records", 0) >= APPLICATIONS,
+                lambda found: found["records"] > waiting,
             )
             async with transaction(city, "SELECT pg_current_xact_id()"):
-                await asyncio.gather(*(city.submit(application()) for _ in range(APPLICATIONS)))
-                await console.becomes("backoffice-inbox", "STALLED")
-
-                async def intake() -> dict[str, Any]:
-                    relays = (await console.lag())["relays"]
-                    return next(one for one in relays if one["outbox"] == "intake")
-
-                await eventually(intake, lambda found: found["state"] == "STALLED", 60)
-                assert (await console.lag())["transaction"]["owner"] == "postgres"
-                assert "The oldest transaction" in await console.page()
-        await console.becomes("backoffice-inbox", "OK")
+                await _held_up(city, console)
+        for group in ("notifier-ledger", "backoffice-inbox"):
+            await console.becomes(group, "OK")
         assert (await console.lag())["transaction"] is None
+
+
+async def _held_up(city: City, console: Console) -> None:
+    await asyncio.gather(*(city.submit(application()) for _ in range(APPLICATIONS)))
+    await console.becomes("notifier-ledger", "STOPPED")
+    await console.becomes("backoffice-inbox", "STALLED")
+    assert (await console.group("notifier-ledger"))["seconds"] >= 30
+
+    async def intake() -> dict[str, Any]:
+        relays = (await console.lag())["relays"]
+        return next(one for one in relays if one["outbox"] == "intake")
+
+    await eventually(intake, lambda found: found["state"] == "STALLED", 60)
+    assert (await console.lag())["transaction"]["owner"] == "postgres"
+    page = await console.page()
+    assert "Nobody is there" in page
+    assert "The oldest transaction" in page
+    states = {one["group"]: one["state"] for one in (await city.acommand("lag"))["totals"]}
+    assert states["notifier-ledger"] == "STOPPED"
+    assert states["backoffice-inbox"] == "STALLED"
+    assert states["console-shadow"] == "OK"
