@@ -73,8 +73,9 @@ async def committed_since(
 async def each_routed_once(
     settings: Settings, who: str, before: dict[TopicPartition, int], records: int
 ) -> None:
-    """Since `before`: one assignment and one event for each case. Raises WrongCountError."""
-    cases: dict[bool, Counter[bytes]] = {True: Counter(), False: Counter()}
+    """Since `before`: one assignment and, where its topic is among these, one event for each
+    case. Raises WrongCountError."""
+    cases = {topic == topics.CASES: Counter[bytes]() for topic, _ in before}
     async for message in committed_since(settings, before):
         cases[message.topic == topics.CASES][message.key] += 1
     for to_all, found in cases.items():

@@ -18,7 +18,7 @@ from shared.contract.wire import Outgoing, Record
 
 
 async def main(job: Job) -> None:
-    transform, clock = work(city_rules()), Clock()
+    transform, clock = work(job, city_rules()), Clock()
     batch = job.mode == "batch"
     broker = KafkaBroker(
         job.kafka,

@@ -14,7 +14,7 @@ from shared.contract.wire import Record
 
 
 async def main(job: Job) -> None:
-    transform, clock = work(city_rules()), Clock()
+    transform, clock = work(job, city_rules()), Clock()
     app = faust.App(
         job.group,
         broker=f"kafka://{job.kafka}",

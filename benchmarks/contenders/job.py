@@ -19,7 +19,11 @@ BATCH_BYTES = 256 * 1024
 
 
 class Job(BaseModel):
-    """Forward the first `records` of `topic`. `mode` is the contender's own variant."""
+    """Forward the first `records` of `topic`. `mode` is the contender's own variant.
+
+    `work`: "route" is the router's, two records out for each one in; "pass on" only decodes, and
+    sends each on to one of `outputs` as it came.
+    """
 
     model_config = ConfigDict(frozen=True)
     kafka: str
@@ -30,6 +34,12 @@ class Job(BaseModel):
     records: int
     mode: str
     outputs: tuple[str, ...]
+    work: str = "route"
+
+    @property
+    def each(self) -> int:
+        """How many records follow from one."""
+        return 2 if self.work == "route" else 1
 
     @classmethod
     def read(cls) -> "Job":
@@ -56,7 +66,25 @@ class Clock:
         print(json.dumps({"seconds": seconds, "records": records}), flush=True)
 
 
-def work(rules: Collection[Release]) -> Callable[[Record], list[Outgoing]]:
+def work(job: Job, rules: Collection[Release]) -> Callable[[Record], list[Outgoing]]:
+    """What is to be done with a record, for those that have no releases of their own."""
+    return _routed(rules) if job.work == "route" else passed_on(job)
+
+
+def passed_on(job: Job) -> Callable[[Record], list[Outgoing]]:
+    """Decode, choose a topic by the key, send on."""
+
+    def transform(record: Record) -> list[Outgoing]:
+        if decode(record, WANTED) is None:
+            raise ValueError("the input is applications, and nothing else")
+        key = record.key or b""
+        topic = job.outputs[key[0] % len(job.outputs)]
+        return [Outgoing(topic, key, record.headers, record.value)]
+
+    return transform
+
+
+def _routed(rules: Collection[Release]) -> Callable[[Record], list[Outgoing]]:
     """The router's own work on a record: decode, decide, encode two events."""
 
     def transform(record: Record) -> list[Outgoing]:

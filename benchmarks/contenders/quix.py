@@ -21,7 +21,7 @@ class _Value(Serializer):
 
 
 def main(job: Job) -> None:
-    transform, clock = work(city_rules()), Clock()
+    transform, clock = work(job, city_rules()), Clock()
     app = Application(
         ConnectionConfig(
             bootstrap_servers=job.kafka,
@@ -48,7 +48,7 @@ def main(job: Job) -> None:
     stream = stream.set_headers(lambda out, *_: list(out.headers))
     stream.to_topic(lambda out, *_: outputs[out.topic])
     _note_commits(clock)
-    app.run(count=2 * job.records)
+    app.run(count=job.each * job.records)
     clock.tell(job.records)
 
 

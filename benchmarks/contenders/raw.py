@@ -18,7 +18,7 @@ from shared.runtime import kafka
 
 
 async def main(job: Job) -> None:
-    transform = work(city_rules()) if job.mode == "same-work" else _forward(job)
+    transform = work(job, city_rules()) if job.mode == "same-work" else _forward(job)
     settings, clock = settings_of(job), Clock()
     consumer = kafka.consumer(settings, job.topic, group=job.group)
     producer = kafka.producer(settings)

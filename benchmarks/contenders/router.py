@@ -11,7 +11,7 @@ import structlog
 import uvloop
 from pydantic import SecretStr
 
-from benchmarks.contenders.job import Clock, Job
+from benchmarks.contenders.job import Clock, Job, passed_on
 from services.router.engine import Engine
 from services.router.worker import Releases, transform
 from shared.contract.wire import Outgoing, Record
@@ -43,11 +43,12 @@ async def main(job: Job) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     settings = settings_of(job)
     clock, releases = Clock(), Releases(settings)
+    alone = passed_on(job) if job.work == "pass on" else None
 
     def counted(record: Record) -> list[Outgoing]:
         clock.taken()
         engine.taken[record.partition] = engine.taken.get(record.partition, 0) + 1
-        return transform(releases, record)
+        return alone(record) if alone else transform(releases, record)
 
     engine = _Clocked(
         settings,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
+import asyncpg
 import typer
 from aiokafka.errors import KafkaError
 
@@ -12,8 +13,9 @@ from services.intake import recovery as intake
 from services.notifier import recovery as notifier
 from services.router import recovery as router
 from shared.runtime.migrations import SERVICES
-from shared.runtime.postgres import Pool, open_pool
+from shared.runtime.postgres import TRANSIENT, Pool, open_pool
 from shared.runtime.recovery import MissingTopicError, recover_outbox
+from shared.runtime.relay import FENCED
 from shared.runtime.settings import Settings, StoreSettings
 
 _ROUTER = "router"
@@ -47,8 +49,15 @@ def recover(
             asyncio.run(_recover_outbox(service_settings(service), service))
     except MissingTopicError as error:
         end(str(error))
-    except (KafkaError, TimeoutError) as error:
-        end(f"Kafka does not answer as it should, nothing was changed: {error!r}")
+    except FENCED:
+        end(f"{service} started just then and took over; nothing was changed: run it again")
+    except asyncpg.LockNotAvailableError:
+        end(
+            f"somebody has held the outbox of {service} for 20 s, nothing was changed: "
+            "`casebus lag` shows the oldest transaction; then run it again"
+        )
+    except (KafkaError, asyncpg.PostgresError, *TRANSIENT) as error:
+        end(f"a store does not answer as it should, nothing was changed: {error!r}")
 
 
 async def _recover_outbox(settings: Settings, service: str) -> None:

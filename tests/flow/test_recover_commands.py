@@ -60,6 +60,18 @@ async def test_an_outbox_whose_position_is_ahead_of_the_database_is_shown_and_me
     assert await audited(city) == GOOD
 
 
+async def test_an_outbox_that_somebody_holds_is_left_alone_and_it_is_said(city: City) -> None:
+    holder = await city.database()
+    try:
+        async with holder.transaction():
+            await holder.execute("LOCK TABLE console.outbox IN SHARE MODE")
+            said = await asyncio.to_thread(city.command, "recover", "console", status=2)
+    finally:
+        await holder.close()
+    assert "reading" in said
+    assert " 0 are sent" in await recover(city, "console")
+
+
 async def test_an_agencys_topic_that_was_lost_is_filled_again_by_the_router(city: City) -> None:
     receipts = [await city.submit(application()) for _ in range(3)]
     for receipt in receipts:
