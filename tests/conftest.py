@@ -8,7 +8,6 @@ import pytest
 
 from tests.city import ROOT, City
 
-
 _WITHOUT_A_CITY = ("unit", "rules", "model")
 
 
