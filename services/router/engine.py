@@ -146,15 +146,18 @@ class Engine(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                     await self._fit(partition)
                 async with asyncio.timeout(30):
                     await producer.start()
-                await self._go_to(partition, await self._fit(partition))
+                at = await self._fit(partition)
+                await self._go_to(partition, at)
                 witnessed = not self._transactional
                 sender = Sender(producer, self._narrow)
                 while True:
-                    if await self._step(partition, sender):
+                    stepped = await self._step(partition, sender)
+                    if stepped:
                         delay_s = 0.1
-                        if not witnessed:
-                            await bear_witness(producer, self._group, partition)
-                            witnessed = True
+                    # Also when nothing comes: who committed before may have died just then.
+                    if not witnessed and (stepped or at is not None):
+                        await bear_witness(producer, self._group, partition)
+                        witnessed = True
             except PositionLostError as error:
                 self._say_lost(partition, error)
                 delay_s = _LONGEST_DELAY_S

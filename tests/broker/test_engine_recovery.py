@@ -9,14 +9,16 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest_asyncio
+from aiokafka import TopicPartition
 from pydantic_core import from_json
 
 from catalogue import load_catalogue
+from services.router.engine import transactional_id
 from services.router.recovery import Recovered, recover
 from services.router.worker import GROUP, Releases, engine
 from shared.contract import topics
 from shared.contract.events import ApplicationSubmitted, CaseAssigned, CaseReturned, CaseRouted
-from shared.contract.wire import Outgoing, encode
+from shared.contract.wire import Outgoing, Record, encode
 from tests.broker.ground import Ground, processes, running
 from tests.city import eventually
 from tests.examples import NAMES, document, event, released, rule_row
@@ -90,7 +92,7 @@ async def _router(ground: Ground) -> AsyncIterator[None]:
 
 
 async def _handled(ground: Ground) -> None:
-    """Until the router stands at the end of every input that has records."""
+    """Until the router stands at the end of every input that has records, with a witness."""
 
     async def behind() -> int:
         left = 0
@@ -100,7 +102,20 @@ async def _handled(ground: Ground) -> None:
             left += sum(last.values())
         return left
 
+    async def without_witness() -> list[TopicPartition]:
+        wide = [TopicPartition(one.topic, one.partition) for one in await _inputs(ground)]
+        return [
+            one
+            for one in set(wide)
+            if not await ground.committed(transactional_id(GROUP, one), topics.POSITIONS)
+        ]
+
     await eventually(behind, lambda left: left <= 0, within_s=60)
+    await eventually(without_witness, lambda left: not left)
+
+
+async def _inputs(ground: Ground) -> list[Record]:
+    return [one for name in _WIDE for one in await ground.records(name)]
 
 
 async def _remade(ground: Ground, topic: str, partitions: int, sent: Sequence[Outgoing]) -> None:
