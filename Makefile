@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 CASEBUS := $(BIN)/casebus
 .DEFAULT_GOAL := help
-.PHONY: help setup up down doctor test test-unit test-faults check format lock bench bench-rules clean
+.PHONY: help setup up down doctor test test-unit test-faults test-rules check format lock bench bench-rules clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ test-unit: .venv/.ready ## Only those that need neither
 
 test-faults: .venv/.ready ## The ten faults in their full form, with three brokers
 	@CASEBUS_FAULTS=full $(BIN)/pytest tests/faults
+
+test-rules: .venv/.ready ## Rules against oracle and peer: all 10,000 random rule sets
+	@CASEBUS_RULES=full $(BIN)/pytest tests/rules
 
 check: .venv/.ready ## Format, lint, types, import contracts
 	@$(BIN)/ruff format --check .

@@ -77,6 +77,15 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         finally:
             hangs.cancel()
 
+    async def _serve(self) -> None:
+        """As it was; then what was left open is cut: a loop that ends takes no socket with it."""
+        try:
+            await super()._serve()
+        finally:
+            for transport in list(getattr(self.thread_loop, "_transports", {}).values()):
+                transport.abort()
+            await asyncio.sleep(0)
+
     def _cancel_everything(self) -> None:
         for task in asyncio.all_tasks(self.thread_loop):
             task.cancel()

@@ -29,11 +29,12 @@ from zen import ZenEngine
 
 from services.router.rules import from_document
 from tests.rules import oracle
+from tests.rules.blocks import blocks
 from tests.rules.cells import ANY, Condition, Fact
 from tests.rules.random_tables import random_document, random_facts
 
 BLOCK = 500
-BLOCKS = range(4)  # 2,000 rule sets
+BLOCKS = blocks(4)  # in full 2,000 rule sets
 CASES = 8
 
 

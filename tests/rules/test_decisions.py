@@ -7,6 +7,7 @@ import pytest
 
 from services.router.rules import FactError, TableError, from_document
 from tests.rules import oracle
+from tests.rules.blocks import blocks
 from tests.rules.cells import Unreadable
 from tests.rules.random_tables import (
     AGENCIES,
@@ -17,7 +18,7 @@ from tests.rules.random_tables import (
 )
 
 BLOCK = 1000
-BLOCKS = range(10)  # 10,000 rule sets
+BLOCKS = blocks(10)  # in full 10,000 rule sets
 CASES = 8  # a rule set
 
 

@@ -8,11 +8,12 @@ import pytest
 
 from services.router.rules import Names, difference, from_document
 from tests.rules import oracle
+from tests.rules.blocks import blocks
 from tests.rules.cells import Condition, matches, read_cell
 from tests.rules.random_tables import Document, edited, random_document, random_names
 
 BLOCK = 500
-BLOCKS = range(6)  # 3,000 pairs
+BLOCKS = blocks(6)  # in full 3,000 pairs
 TABLES = ("lead", "joint_review", "deadline")
 MOST = 200  # cases a service, above which one value stands for all that no cell tells apart
 

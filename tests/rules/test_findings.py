@@ -8,6 +8,7 @@ import pytest
 
 from services.router.rules import Finding, Names, Report, RuleSet, from_document, verify
 from tests.rules import oracle
+from tests.rules.blocks import blocks
 from tests.rules.cells import Fact, matches
 from tests.rules.random_tables import (
     Document,
@@ -18,7 +19,7 @@ from tests.rules.random_tables import (
 )
 
 BLOCK = 1000
-BLOCKS = range(10)  # 10,000 rule sets
+BLOCKS = blocks(10)  # in full 10,000 rule sets
 CHAINS = 500
 CASES = 3  # sampled of a rule set, beside what the oracle tries
 
