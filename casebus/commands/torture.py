@@ -83,7 +83,10 @@ def torture(
     verdict = Verdict(seed, minutes, brokers)
     if here:
         running()
-        asyncio.run(_torture(data_folder(), rate, verdict))
+        try:
+            asyncio.run(_torture(data_folder(), rate, verdict))
+        except KeyboardInterrupt:
+            end("stopped in the middle: what was ended or frozen goes on; `casebus audit` counts")
         kept = data_folder()
     else:
         kept = Path(tempfile.mkdtemp(prefix="casebus-torture-"))
