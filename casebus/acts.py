@@ -47,7 +47,7 @@ def acts(seed: int, stores: Sequence[str]) -> Iterator[Act]:
     """The acts of `seed`, without end: the same seed and stores, the same acts."""
     chance = random.Random(seed)
     # Routers more often than others: theirs is the promise that is hardest to keep.
-    victims = [*local.SERVICES, "router", SECOND_ROUTER, *stores]
+    victims = [*local.PROCESSES, "router", SECOND_ROUTER, *stores]
     while True:
         victim = chance.choice(victims)
         how = chance.choice(["kill", "kill", "term", "freeze"])

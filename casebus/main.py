@@ -19,6 +19,7 @@ from casebus.commands import (
     dead,
     lag,
     local,
+    notices,
     recover,
     rules,
     torture,
@@ -72,6 +73,7 @@ app.add_typer(local.topics_app, name="topics")
 app.add_typer(agency.app, name="agency")
 app.add_typer(rules.app, name="rules")
 app.add_typer(dead.app, name="dead")
+app.add_typer(notices.app, name="notices")
 for command in (
     local.up,
     local.down,

@@ -1,6 +1,7 @@
 """`casebus compose-env > deploy/.env`: fresh secrets, and what a city must fill in."""
 
 import base64
+import json
 import secrets
 from typing import Annotated
 
@@ -23,6 +24,9 @@ _CITY = """
 CASEBUS_PORTAL_URL=http://127.0.0.1:8081
 CASEBUS_BACKOFFICE_URL=http://127.0.0.1:8082
 CASEBUS_CONSOLE_URL=http://127.0.0.1:8080
+# Where citizens choose how they hear of their cases, and where SMS gateways bring receipts.
+CASEBUS_NOTICES_URL=http://127.0.0.1:8084
+CASEBUS_RECEIPTS_URL=http://notifier-receipts:8080/receipts
 
 # Who messages come from: a mail address and a number or name that the SMS provider accepts.
 CASEBUS_MAIL_FROM=noreply@casebus.example
@@ -54,24 +58,37 @@ def _secrets() -> dict[str, str]:
 
 
 def _providers(demo: bool) -> list[str]:
-    """The addresses of the mail relay and the SMSC. SMPP allows a password of 8 characters."""
+    """Who carries messages. SMPP allows a password of 8 characters."""
+    password, token = secrets.token_urlsafe(6), secrets.token_urlsafe(24)
+    simulators = [
+        "",
+        "# Secrets of the simulators, which run with the profile `demo` only.",
+        f"CASEBUS_SIMULATOR_SMPP_PASSWORD={password}",
+        f"CASEBUS_SIMULATOR_GATEWAY_TOKEN={token}",
+    ]
     if demo:
+        sms = [
+            {"name": "smpp", "url": f"smpp://casebus:{password}@sms:2775", "weight": 3},
+            {"name": "gateway", "url": f"http://:{token}@sms:8080/gateway"},
+        ]
+        mail = [{"name": "relay", "url": "smtp://mailbox:2525"}]
         return [
-            "",
-            "# The simulators: `docker compose` starts them with the profile `demo`.",
+            *simulators,
             "COMPOSE_PROFILES=demo",
-            "CASEBUS_SMTP=mailbox:2525",
-            "CASEBUS_SMPP=sms:2775",
-            "CASEBUS_SMPP_SYSTEM_ID=casebus",
-            f"CASEBUS_SMPP_PASSWORD={secrets.token_urlsafe(6)}",
+            f"CASEBUS_SMS_PROVIDERS='{json.dumps(sms)}'",
+            f"CASEBUS_MAIL_PROVIDERS='{json.dumps(mail)}'",
         ]
     return [
+        *simulators,
         "",
-        "# The city's mail relay and SMS provider (SMPP 3.4), host:port each: to be filled in.",
-        "CASEBUS_SMTP=",
-        "CASEBUS_SMPP=",
-        "CASEBUS_SMPP_SYSTEM_ID=",
-        "CASEBUS_SMPP_PASSWORD=",
+        "# Who carries messages, a JSON list each in single quotes (docs/notices.md); to be",
+        "# filled in. Text messages:",
+        '# \'[{"name": "telco", "url": "smpp://ACCOUNT:PASSWORD@HOST:PORT", "rate_per_s": 100}]\'',
+        '# and mail: \'[{"name": "relay", "url": "smtp://HOST:25"}]\'',
+        "CASEBUS_SMS_PROVIDERS=",
+        "CASEBUS_MAIL_PROVIDERS=",
+        "# The domain to which mail comes back that cannot be delivered, at port 2526.",
+        "# CASEBUS_BOUNCE_DOMAIN=",
     ]
 
 

@@ -173,7 +173,7 @@ def notice(**changes: Any) -> Notice:
         "number": NUMBER,
         "channel": "sms",
         "template": "received",
-        "expires_at": datetime(2126, 1, 1, tzinfo=UTC),
+        "happened_at": NOW,
         "context": {
             "number": NUMBER,
             "service_name": {"zh-TW": "服務", "en": "service"},

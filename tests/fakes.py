@@ -6,7 +6,7 @@ tests/conformance runs the same suite over these and over the real adapters.
 import asyncio
 import copy
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -16,8 +16,10 @@ from uuid import UUID
 
 from services.backoffice.domain import Case
 from services.intake.handlers import Application, Known, RepeatedKeyError, Step
-from services.notifier.channels import Accepted, Outgoing
-from services.notifier.domain import Claimed, Notice
+from services.notifier.channels import Accepted, Outgoing, Receipt
+from services.notifier.domain import EXPIRES_AFTER, SUPERSEDES, Choice, Claimed, Notice
+from services.notifier.handlers import Result
+from services.notifier.routes import Attempt
 from shared.contract.errors import PermanentError
 from shared.contract.events import CaseAssigned
 
@@ -172,26 +174,43 @@ class _NoticeRow:
     notice: Notice
     seq: int
     next_try_at: datetime
+    expires_at: datetime
     state: str = "created"
     reason: str = ""
     tries: int = 0
     leased_until: datetime | None = None
     provider: str | None = None
-    provider_message_id: str | None = None
+    address: bytes | None = None
 
     @property
     def order(self) -> tuple[datetime, int]:
-        """What happened first expires first."""
-        return self.notice.expires_at, self.seq
+        return self.notice.happened_at, self.seq
 
-    def holds_back(self, other: "_NoticeRow") -> bool:
+    def holds_back(self, other: "_NoticeRow", now: datetime) -> bool:
         """An earlier notice of the same case and channel that was not tried yet."""
         mine, its = self.notice, other.notice
         return (
             (mine.case_id, mine.channel) == (its.case_id, its.channel)
-            and self.state in ("created", "sending")
+            and (
+                self.state in ("created", "sending")
+                or (self.state == "deferred" and self.next_try_at <= now)
+            )
             and self.order < other.order
         )
+
+    def supersedes(self, other: "_NoticeRow") -> bool:
+        """A later notice of the same case and channel that says it too, or will."""
+        mine, its = self.notice, other.notice
+        return (
+            (mine.case_id, mine.channel) == (its.case_id, its.channel)
+            and mine.happened_at > its.happened_at
+            and its.template in SUPERSEDES.get(mine.template, ())
+            and self.state in _LIVES
+        )
+
+
+_WAITING = ("created", "deferred", "temporary_failure")
+_LIVES = (*_WAITING, "sending", "sent", "delivered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,99 +223,173 @@ class Told:
     provider: str
 
 
-class FakeNotices:
-    """The notifier's Ledger and Outcomes, with the claims of its dispatcher."""
+@dataclass(slots=True)
+class _Try:
+    """The messages that a provider made of one accepted try: receipts by message."""
 
-    def __init__(self) -> None:
+    notice_id: UUID
+    parts: dict[tuple[str, str], set[str]]
+
+    @property
+    def delivered(self) -> bool:
+        return all("delivered" in states for states in self.parts.values())
+
+    @property
+    def failure(self) -> str | None:
+        failed = [
+            min(states - {"unknown"})
+            for states in self.parts.values()
+            if "delivered" not in states and states - {"unknown"}
+        ]
+        return min(failed, default=None)
+
+
+class FakeNotices:
+    """The notifier's Ledger and Outcomes. `now` is its clock, `hold` how long a notice waits."""
+
+    def __init__(
+        self,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        hold: timedelta = timedelta(),
+    ) -> None:
+        self._now = now
+        self._hold = hold
         self._sequence = count(1)
-        self._receipts: dict[tuple[str, str], dict[str, datetime]] = {}
+        self._receipts: dict[tuple[str, str], set[str]] = {}
+        self._tries: list[_Try] = []
         self.recipients: dict[UUID, str] = {}
+        self.closed: dict[UUID, datetime] = {}
         self.rows: dict[UUID, _NoticeRow] = {}
+        self.attempts: list[Attempt] = []
+        self.consents: dict[bytes, Choice] = {}
         self.told: list[Told] = []
 
-    async def put_recipient(self, case_id: UUID, sealed: str) -> None:
+    async def put_recipient(self, case_id: UUID, number: str, sealed: str) -> None:
         self.recipients.setdefault(case_id, sealed)
+
+    async def close_case(self, case_id: UUID, at: datetime) -> None:
+        self.closed.setdefault(case_id, at)
 
     async def put_notice(self, notice: Notice) -> None:
         if notice.notice_id not in self.rows:
-            row = _NoticeRow(notice, next(self._sequence), datetime.now(UTC))
-            self.rows[notice.notice_id] = row
+            hold = timedelta() if notice.urgent else self._hold
+            due = max(self._now(), notice.happened_at + hold)
+            expires = notice.happened_at + EXPIRES_AFTER
+            self.rows[notice.notice_id] = _NoticeRow(notice, next(self._sequence), due, expires)
 
-    async def claim(self, limit: int) -> list[Claimed]:
-        now = datetime.now(UTC)
+    async def claim(self, channel: str, limit: int) -> list[Claimed]:
+        now = self._now()
         due = [
             row
-            for row in sorted(self.rows.values(), key=lambda row: row.order)
-            if row.state in ("created", "temporary_failure")
+            for row in sorted(self.rows.values(), key=lambda row: (row.next_try_at, row.seq))
+            if row.notice.channel == channel
+            and row.state in _WAITING
             and row.next_try_at <= now
             and row.notice.case_id in self.recipients
-            and not any(earlier.holds_back(row) for earlier in self.rows.values())
+            and not any(earlier.holds_back(row, now) for earlier in self.rows.values())
         ][:limit]
         for row in due:
             row.state, row.tries = "sending", row.tries + 1
             row.leased_until = now + timedelta(seconds=60)
-        return [Claimed(row.notice, row.tries, self.recipients[row.notice.case_id]) for row in due]
+        return [
+            Claimed(
+                row.notice,
+                row.tries,
+                row.expires_at,
+                self.recipients[row.notice.case_id],
+                list(self.recipients).index(row.notice.case_id) + 1,
+                any(later.supersedes(row) for later in self.rows.values()),
+            )
+            for row in due
+        ]
 
-    async def record(
-        self,
-        notice: Notice,
-        state: str,
-        reason: str = "",
-        provider: str | None = None,
-        provider_message_id: str | None = None,
-        next_try_at: datetime | None = None,
-    ) -> None:
-        row = self.rows[notice.notice_id]
-        row.state, row.reason, row.leased_until = state, reason, None
-        row.provider = provider or row.provider
-        row.provider_message_id = provider_message_id or row.provider_message_id
-        row.next_try_at = next_try_at or row.next_try_at
-        self._tell(row)
-        if provider_message_id is not None:
-            self._apply(provider or "", provider_message_id)
+    async def record(self, results: Sequence[Result]) -> None:
+        for one in results:
+            self.attempts += one.attempts
+            row = self.rows[one.notice.notice_id]
+            if row.state in ("sending", "unknown"):
+                row.state, row.reason, row.leased_until = one.state, one.reason, None
+                row.provider = one.provider or row.provider
+                row.address = one.address or row.address
+                row.next_try_at = one.next_try_at or row.next_try_at
+                row.tries -= 0 if one.attempts else 1
+                self._tell(row)
+            if one.message_ids:
+                places = [(one.provider or "", message_id) for message_id in one.message_ids]
+                self._accepted(one.notice.notice_id, places)
 
     async def give_up_lost(self) -> None:
-        now = datetime.now(UTC)
+        now = self._now()
         for row in self.rows.values():
             if row.state == "sending" and row.leased_until and row.leased_until < now:
                 row.state, row.reason = "unknown", "dispatcher died while sending"
                 row.leased_until = None
                 self._tell(row)
 
-    async def receipt(
-        self, provider: str, provider_message_id: str, state: str, at: datetime
-    ) -> None:
-        states = self._receipts.setdefault((provider, provider_message_id), {})
-        states.setdefault(state, at)
-        self._apply(provider, provider_message_id)
+    async def receipts(self, receipts: Sequence[Receipt]) -> None:
+        for one in receipts:
+            place = (one.provider, one.message_id)
+            if one.notice_id is not None:
+                if not one.message_id:
+                    place = self._last_message(one.notice_id) or (
+                        one.provider,
+                        str(one.notice_id),
+                    )
+                if not any(place in known.parts for known in self._tries):
+                    self._accepted(one.notice_id, [place])
+            self._receipts.setdefault(place, set()).add(one.state)
+            for known in self._tries:
+                if place in known.parts:
+                    known.parts[place].add(one.state)
+                    self._apply(known.notice_id)
+                    self._bounced(known.notice_id, one)
 
-    def _apply(self, provider: str, provider_message_id: str) -> None:
-        wanted = (provider, provider_message_id)
-        states = self._receipts.get(wanted)
-        if not states:
+    async def choices(self, addresses: Sequence[bytes]) -> dict[bytes, Choice]:
+        return {one: self.consents[one] for one in addresses if one in self.consents}
+
+    def _last_message(self, notice_id: UUID) -> tuple[str, str] | None:
+        mine = [one for one in self._tries if one.notice_id == notice_id]
+        return list(mine[-1].parts)[-1] if mine else None
+
+    def _accepted(self, notice_id: UUID, places: Sequence[tuple[str, str]]) -> None:
+        parts = {place: set(self._receipts.get(place, ())) for place in places}
+        self._tries.append(_Try(notice_id, parts))
+        self._apply(notice_id)
+
+    def _bounced(self, notice_id: UUID, receipt: Receipt) -> None:
+        address = self.rows[notice_id].address if notice_id in self.rows else None
+        if receipt.hard and address is not None and self.consents.get(address, Choice()).wants:
+            self.consents[address] = Choice(False, "provider")
+
+    def _apply(self, notice_id: UUID) -> None:
+        row = self.rows.get(notice_id)
+        tries = [one for one in self._tries if one.notice_id == notice_id]
+        if row is None or not tries:
             return
-        # Of several, the one that says delivered is believed, else the earliest.
-        state = min(states, key=lambda name: (name != "delivered", states[name]))
-        for row in self.rows.values():
-            mine = (row.provider, row.provider_message_id) == wanted
-            if mine and row.state in ("sending", "sent", "unknown"):
-                row.state = "delivered" if state == "delivered" else "permanent_failure"
-                row.reason = "" if state == "delivered" else state
-                self._tell(row)
+        delivered = any(one.delivered for one in tries)
+        failure = tries[-1].failure
+        if delivered and row.state in ("sent", "unknown", "permanent_failure"):
+            row.state, row.reason = "delivered", ""
+        elif failure is not None and not delivered and row.state in ("sent", "unknown"):
+            row.state, row.reason = "permanent_failure", failure
+        else:
+            return
+        self._tell(row)
 
     def _tell(self, row: _NoticeRow) -> None:
         told = Told(row.notice.notice_id, row.state, row.reason, row.provider or "")
         self.told.append(told)
 
 
-class FakeChannel:
+class FakeProvider:
     """A provider that answers as it was told to: an exception is raised, else it accepts.
 
     Answers are used up in turn; without any left it accepts. `sent` is all that it was asked.
     """
 
-    def __init__(self, *answers: Exception | None) -> None:
-        self._answers = list(answers)
+    def __init__(self, *answers: Exception | None, name: str = "fake") -> None:
+        self.name = name
+        self.answers = list(answers)
         self.sent: list[Outgoing] = []
 
     async def start(self) -> None: ...
@@ -305,7 +398,7 @@ class FakeChannel:
 
     async def send(self, message: Outgoing) -> Accepted:
         self.sent.append(message)
-        answer = self._answers.pop(0) if self._answers else None
+        answer = self.answers.pop(0) if self.answers else None
         if answer is not None:
             raise answer
-        return Accepted("fake", f"id-{len(self.sent)}")
+        return Accepted((f"id-{len(self.sent)}",))

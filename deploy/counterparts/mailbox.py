@@ -5,10 +5,15 @@ It is a real SMTP server, and it can misbehave as real ones do. Mail to these na
     refused@...    550, the mailbox does not exist
     later@...      451, try again later
     cut@...        the link is cut after the mail was taken, before the answer
+    gone@...       taken, and then reported: the mailbox does not exist (5.1.1)
+    full@...       taken, and then reported: the mailbox is full (5.2.2)
+
+Reports are those of RFC 3464; one of success comes when it was asked for (RFC 3461).
 """
 
 import asyncio
 import mailbox
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
@@ -16,6 +21,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
+import aiosmtplib
 import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
@@ -27,6 +33,9 @@ from shared.runtime.settings import load
 from shared.runtime.web import new_app, serve
 
 log = structlog.get_logger()
+_REPORTED = {"gone": "5.1.1", "full": "5.2.2"}
+_REPORT_TRIES = 60
+_DSN_PARAMETER = re.compile(r" (RET|ENVID|NOTIFY|ORCPT)=\S+", re.IGNORECASE)
 
 
 class Mails:
@@ -53,8 +62,11 @@ class Mails:
 class MailServer:
     """Takes mail on `host` and `port` (0: any free one, see `port`)."""
 
-    def __init__(self, mails: Mails, host: str, port: int) -> None:
+    def __init__(
+        self, mails: Mails, host: str, port: int, reports: "Reports | None" = None
+    ) -> None:
         self._mails = mails
+        self._reports = reports
         self._host = host
         self.port = port
         self._server: asyncio.Server | None = None
@@ -71,6 +83,8 @@ class MailServer:
             self._server.close()
             self.cut()
             await self._server.wait_closed()
+        if self._reports is not None:
+            await self._reports.stop()
 
     def cut(self) -> None:
         """Cut every link, as a fault in the network does."""
@@ -93,6 +107,12 @@ class MailServer:
         self.links_made += 1
         return _Link(self._links, self, hostname="mailbox", ident="casebus simulated mailbox")
 
+    async def handle_EHLO(  # noqa: N802  aiosmtpd names it
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, answers: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        return [*answers[:-1], "250-DSN", answers[-1]]
+
     async def handle_RCPT(  # noqa: N802  aiosmtpd names it
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[Any]
     ) -> str:
@@ -108,7 +128,14 @@ class MailServer:
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
         assert isinstance(envelope.content, bytes)
-        await self._mails.add(envelope.content)
+        gone = [one for one in envelope.rcpt_tos if one.partition("@")[0] in _REPORTED]
+        if len(gone) < len(envelope.rcpt_tos):
+            await self._mails.add(envelope.content)
+        if self._reports is not None and envelope.mail_from:
+            for address in envelope.rcpt_tos:
+                status = _REPORTED.get(address.partition("@")[0], "2.0.0")
+                if address in gone or "SUCCESS" in getattr(server, "notify", ""):
+                    self._reports.send(envelope.mail_from, address, status)
         if any(address.startswith("cut@") for address in envelope.rcpt_tos):
             server.transport.abort()
         return "250 OK"
@@ -120,6 +147,17 @@ class _Link(SMTP):  # type: ignore[misc]  # aiosmtpd publishes no types
     def __init__(self, links: set["_Link"], handler: MailServer, **options: Any) -> None:
         super().__init__(handler, loop=asyncio.get_running_loop(), **options)
         self._links = links
+        self.notify = ""
+
+    async def smtp_MAIL(self, arg: str) -> None:  # noqa: N802  aiosmtpd names it
+        """As it was; the parameters of RFC 3461 are taken away first, which it does not know."""
+        self.notify = ""
+        await super().smtp_MAIL(_DSN_PARAMETER.sub("", arg or ""))
+
+    async def smtp_RCPT(self, arg: str) -> None:  # noqa: N802  aiosmtpd names it
+        found = re.search(r" NOTIFY=(\S+)", arg or "", re.IGNORECASE)
+        self.notify = found[1].upper() if found else ""
+        await super().smtp_RCPT(_DSN_PARAMETER.sub("", arg or ""))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._links.add(self)
@@ -130,12 +168,91 @@ class _Link(SMTP):  # type: ignore[misc]  # aiosmtpd publishes no types
         super().connection_lost(error)
 
 
+class Reports:
+    """Tells the sender of a mail by mail what became of it, to `host` and `port`.
+
+    One that is not taken is brought again for a while; those of an earlier life of this process
+    are lost, as mails are when a disk is.
+    """
+
+    def __init__(self, host: str, port: int, sent_again_after_s: float = 1.0) -> None:
+        self._host = host
+        self._port = port
+        self._again_s = sent_again_after_s
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._places = asyncio.Semaphore(4)
+
+    def send(self, to: str, recipient: str, status: str) -> None:
+        """In the background."""
+        task = asyncio.create_task(self._bring(to, _report(to, recipient, status)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _bring(self, to: str, report: bytes) -> None:
+        for _ in range(_REPORT_TRIES):
+            try:
+                async with self._places:
+                    client = aiosmtplib.SMTP(hostname=self._host, port=self._port, timeout=10)
+                    async with client:
+                        await client.sendmail("", [to], report)
+                return
+            except aiosmtplib.SMTPRecipientsRefused:
+                return
+            except (aiosmtplib.SMTPException, OSError):
+                await asyncio.sleep(self._again_s)
+        log.warning("mailbox.report_lost")
+
+
+def _report(to: str, recipient: str, status: str) -> bytes:
+    """A report of RFC 3464."""
+    failed = status[0] == "5"
+    fields = "\r\n".join(
+        (
+            "Reporting-MTA: dns; mailbox.example",
+            "",
+            f"Final-Recipient: rfc822; {recipient}",
+            f"Action: {'failed' if failed else 'delivered'}",
+            f"Status: {status}",
+        )
+    )
+    words = "It could not be delivered." if failed else "It was delivered."
+    return "\r\n".join(
+        (
+            "From: <MAILER-DAEMON@mailbox.example>",
+            f"To: <{to}>",
+            "Subject: Delivery report",
+            "Auto-Submitted: auto-replied",
+            "MIME-Version: 1.0",
+            'Content-Type: multipart/report; report-type=delivery-status; boundary="report"',
+            "",
+            "--report",
+            "Content-Type: text/plain",
+            "",
+            words,
+            "--report",
+            "Content-Type: message/delivery-status",
+            "",
+            fields,
+            "",
+            "--report--",
+            "",
+        )
+    ).encode()
+
+
 async def run() -> None:
     """Serve until SIGTERM or SIGINT."""
     settings = load(MailboxSettings)
     configure("mailbox", settings.log_level)
     mails = Mails(settings.data_dir / "mailbox")
-    server = MailServer(mails, settings.host, settings.smtp_port)
+    host, _, port = settings.bounces.rpartition(":")
+    reports = Reports(host, int(port)) if port else None
+    server = MailServer(mails, settings.host, settings.smtp_port, reports)
 
     async def check() -> dict[str, bool]:
         return {"smtp": server.listening}

@@ -21,12 +21,17 @@ class CounterpartSettings(BaseSettings):
 
 
 class MailboxSettings(CounterpartSettings):
+    """`bounces` is where reports of what became of a mail go, host:port; empty: nowhere."""
+
     smtp_port: Port
+    bounces: str = ""
 
 
 class PhoneSettings(CounterpartSettings):
-    """`smpp_password` has 8 letters at most, as SMPP 3.4 demands."""
+    """`smpp_password` has 8 letters at most, as SMPP 3.4 demands. `gateway_token` opens the HTTP
+    gateway, and signs its receipts; empty: there is none."""
 
     smpp_port: Port
     smpp_system_id: Annotated[str, Field(min_length=1, max_length=15)] = "casebus"
     smpp_password: Annotated[SecretStr, Field(min_length=1, max_length=8)]
+    gateway_token: SecretStr = SecretStr("")

@@ -8,21 +8,29 @@ It is a real SMPP 3.4 server, and it can misbehave as real ones do. These number
     +886900000000    taken, never answered
     +886900000099    taken, and the link is cut before the answer
     +886900000005    taken, and the receipt says UNDELIV
+    +886900000006    taken, and the receipt comes half a minute late
+    +886900000007    taken, and the receipt comes twice
+    +886900000008    taken, and after the receipt come older ones: ACCEPTD, then EXPIRED
+    +886900000009    taken, and before the receipt comes one for a message that nobody sent
+
+The HTTP gateway (docs/gateway.md) has the same phone behind it, and fails for the same numbers.
 """
 
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
-from enum import Enum, auto
 from typing import Any
 from uuid import uuid4
 
 import smpp34
 import structlog
 
+from deploy.counterparts.behaviour import Behaviour, by_number
 from deploy.counterparts.gate import Gate
+from deploy.counterparts.gateway import GATEWAY_ID, Gateway
 from deploy.counterparts.phone import Part, Phone, read_part
 from deploy.counterparts.screen import add_routes
 from deploy.counterparts.settings import PhoneSettings
@@ -34,37 +42,16 @@ from shared.runtime.web import new_app, serve
 log = structlog.get_logger()
 _IS_RECEIPT = 0b0000_0100
 _RECEIPT_AGAIN_AFTER_S = 0.5
+# message_state of SMPP 3.4, 5.2.28.
+_STATES = {"DELIVRD": 2, "EXPIRED": 3, "UNDELIV": 5, "ACCEPTD": 6}
 
 
-class Behaviour(Enum):
-    """What the SMSC does with a part."""
-
-    TAKE = auto()
-    THROTTLE = auto()
-    QUEUE_FULL = auto()
-    REFUSE = auto()
-    SILENT = auto()
-    CUT = auto()
-    UNDELIVERABLE = auto()
-
-
-_OF_NUMBER = {
-    "886900000088": Behaviour.THROTTLE,
-    "886900000020": Behaviour.QUEUE_FULL,
-    "886900000011": Behaviour.REFUSE,
-    "886900000000": Behaviour.SILENT,
-    "886900000099": Behaviour.CUT,
-    "886900000005": Behaviour.UNDELIVERABLE,
-}
 _REFUSALS = {
     Behaviour.THROTTLE: smpp34.ESME_RTHROTTLED,
     Behaviour.QUEUE_FULL: smpp34.ESME_RMSGQFUL,
     Behaviour.REFUSE: smpp34.ESME_RINVDSTADR,
 }
-
-
-def by_number(part: Part) -> Behaviour:
-    return _OF_NUMBER.get(part.to, Behaviour.TAKE)
+_LATE_S = 30.0
 
 
 class Smsc:
@@ -113,7 +100,8 @@ class Smsc:
         await self._gate.start()
         self._background(self._serve())
         for part in self._phone.without_receipt():
-            self._background(self._bring_receipt(part))
+            if not part.id.startswith(GATEWAY_ID):
+                self._background(self._bring_receipt(part))
 
     async def stop(self) -> None:
         await self._gate.stop()
@@ -174,9 +162,22 @@ class Smsc:
             self._background(self._bring_receipt(part))
 
     async def _bring_receipt(self, part: Part) -> None:
-        undeliverable = self._behave(part) is Behaviour.UNDELIVERABLE
-        word, state = ("UNDELIV", 5) if undeliverable else ("DELIVRD", 2)
-        await asyncio.sleep(self._receipt_after_s)
+        behaviour = self._behave(part)
+        late_s = _LATE_S if behaviour is Behaviour.LATE else 0.0
+        await asyncio.sleep(self._receipt_after_s + late_s)
+        word = "UNDELIV" if behaviour is Behaviour.UNDELIVERABLE else "DELIVRD"
+        words = {
+            Behaviour.TWICE: (word, word),
+            Behaviour.DISORDERED: (word, "ACCEPTD", "EXPIRED"),
+        }.get(behaviour, (word,))
+        if behaviour is Behaviour.STRANGE:
+            await self._deliver(replace(part, id=uuid4().hex), word)
+        for one in words:
+            await self._deliver(part, one)
+        self._phone.receipted(part.id)
+
+    async def _deliver(self, part: Part, word: str) -> None:
+        """One receipt, until somebody takes it."""
         while True:
             await self._somebody_bound.wait()
             esme = next(reversed(self._bound.values()))
@@ -188,13 +189,21 @@ class Smsc:
                     esm_class=_IS_RECEIPT,
                     tlvs=[
                         smpp34.Tlv(smpp34.TLV_RECEIPTED_MESSAGE_ID, part.id.encode() + b"\0"),
-                        smpp34.Tlv(smpp34.TLV_MESSAGE_STATE, bytes((state,))),
+                        smpp34.Tlv(smpp34.TLV_MESSAGE_STATE, bytes((_STATES[word],))),
                     ],
                 )
                 if answer.is_success:
-                    self._phone.receipted(part.id)
                     return
             await asyncio.sleep(_RECEIPT_AGAIN_AFTER_S)
+
+    async def answer(self, sender: str, text: str, to: str = "1999") -> bool:
+        """A citizen's answer from `sender` (digits) to whoever is bound; whether it was taken."""
+        await self._somebody_bound.wait()
+        esme = next(reversed(self._bound.values()))
+        found = await esme.deliver_sm(
+            to, text.encode("utf-16-be"), source_addr=sender, data_coding=8
+        )
+        return bool(found.is_success)
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -220,9 +229,13 @@ async def run() -> None:
 
     app = new_app("casebus simulated phone", check)
     add_routes(app, "phone", phone.all)
+    gateway = Gateway(phone, settings.gateway_token.get_secret_value())
+    if settings.gateway_token.get_secret_value():
+        gateway.add_routes(app)
     try:
         await run_parts({"smpp": smsc.run(), "http": serve(app, settings.host, settings.port)})
     finally:
+        await gateway.stop()
         phone.close()
 
 

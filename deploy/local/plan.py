@@ -4,7 +4,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from deploy.local.postgres import Server
@@ -20,14 +20,22 @@ PORTS: Mapping[str, int] = {
     "notifier": 8084,
     "mailbox": 8085,
     "sms": 8086,
+    "dispatcher": 8087,
     "smtp": 2525,
+    "bounces": 2526,
     "smpp": 2775,
     "postgres": 15432,
     "kafka": 19092,
     "kafka-controller": 19093,
 }
-PAGES = ("console", "intake", "backoffice", "mailbox", "sms")
+PAGES = ("console", "intake", "backoffice", "notifier", "mailbox", "sms")
 SERVICES = ("intake", "router", "backoffice", "notifier", "console")
+# Who sends is a process of its own: many may run.
+PROCESSES = (*SERVICES, "dispatcher")
+_PARTS: Mapping[str, tuple[str, ...]] = {
+    "notifier": ("web", "worker", "receipts", "relay"),
+    "dispatcher": ("dispatcher",),
+}
 
 
 def usual_ports(brokers: int) -> dict[str, int]:
@@ -58,7 +66,7 @@ def urls(ports: Mapping[str, int]) -> dict[str, str]:
 def health(ports: Mapping[str, int]) -> dict[str, str]:
     """Where each process says whether it is ready."""
     return {
-        name: f"http://127.0.0.1:{ports[name]}/health" for name in (*SERVICES, "mailbox", "sms")
+        name: f"http://127.0.0.1:{ports[name]}/health" for name in (*PROCESSES, "mailbox", "sms")
     }
 
 
@@ -70,33 +78,29 @@ def programs(
         "intake": {"MASTER_KEY": secrets.master_key, "CITIZEN_SECRET": secrets.citizen},
         "router": {},
         "backoffice": {"MASTER_KEY": secrets.master_key, "CLERK_SECRET": secrets.clerk},
-        "notifier": {
-            "MASTER_KEY": secrets.master_key,
-            "SMTP": f"127.0.0.1:{ports['smtp']}",
-            "SMPP": f"127.0.0.1:{ports['smpp']}",
-            "SMPP_PASSWORD": secrets.smpp,
-            "TRACK_URL": urls(ports)["intake"],
-        },
+        "notifier": _notifier(ports, secrets),
         "console": {"LINKS": json.dumps(_links(ports))},
     }
-    for name in SERVICES:
+    for name in PROCESSES:
+        service = "notifier" if name == "dispatcher" else name
         settings = {
             "KAFKA": kafka(ports),
             "KAFKA_SECURITY": "SASL_PLAINTEXT",
-            "KAFKA_USERNAME": name,
-            "KAFKA_PASSWORD": secrets.kafka[name],
+            "KAFKA_USERNAME": service,
+            "KAFKA_PASSWORD": secrets.kafka[service],
             "PORT": str(ports[name]),
-            **specific[name],
+            **specific[service],
         }
-        if name in secrets.postgres:
-            settings["POSTGRES"] = database.uri(name, secrets.postgres[name])
-        yield _program(name, settings)
+        if service in secrets.postgres:
+            settings["POSTGRES"] = database.uri(service, secrets.postgres[service])
+        yield _program(name, settings, service, _PARTS.get(name, ()))
     yield _program(
         "mailbox",
         {
             "PORT": str(ports["mailbox"]),
             "DATA_DIR": str(folder / "mailbox"),
             "SMTP_PORT": str(ports["smtp"]),
+            "BOUNCES": f"127.0.0.1:{ports['bounces']}",
         },
     )
     yield _program(
@@ -107,8 +111,34 @@ def programs(
             "SMPP_PORT": str(ports["smpp"]),
             "SMPP_SYSTEM_ID": "casebus",
             "SMPP_PASSWORD": secrets.smpp,
+            "GATEWAY_TOKEN": secrets.gateway,
         },
     )
+
+
+def _notifier(ports: Mapping[str, int], secrets: Secrets) -> dict[str, str]:
+    """Two providers of text messages, and bounces. No quiet hours: messages come at once."""
+    own = urls(ports)["notifier"]
+    smpp = f"smpp://casebus:{secrets.smpp}@127.0.0.1:{ports['smpp']}"
+    gateway = f"http://:{secrets.gateway}@127.0.0.1:{ports['sms']}/gateway"
+    return {
+        "MASTER_KEY": secrets.master_key,
+        "SMS_PROVIDERS": json.dumps(
+            [
+                {"name": "smpp", "url": smpp, "weight": 3, "price_twd": "0.75"},
+                {"name": "gateway", "url": gateway, "weight": 1, "price_twd": "0.85"},
+            ]
+        ),
+        "MAIL_PROVIDERS": json.dumps(
+            [{"name": "relay", "url": f"smtp://127.0.0.1:{ports['smtp']}"}]
+        ),
+        "TRACK_URL": urls(ports)["intake"],
+        "PUBLIC_URL": own,
+        "RECEIPTS_URL": f"{own}/receipts",
+        "BOUNCE_DOMAIN": "bounces.casebus.example",
+        "BOUNCE_PORT": str(ports["bounces"]),
+        "QUIET_HOURS": "none",
+    }
 
 
 def traffic(rate: float, folder: Path) -> Program:
@@ -117,9 +147,13 @@ def traffic(rate: float, folder: Path) -> Program:
     return Program("traffic", command, _environment() | {"CASEBUS_DATA": str(folder)})
 
 
-def _program(name: str, settings: Mapping[str, str]) -> Program:
+def _program(
+    name: str, settings: Mapping[str, str], service: str = "", parts: Sequence[str] = ()
+) -> Program:
     environment = {f"CASEBUS_{key}": value for key, value in settings.items()}
-    return Program(name, [*_casebus(), "run", name], _environment() | environment)
+    only = [word for part in parts for word in ("--only", part)]
+    command = [*_casebus(), "run", service or name, *only]
+    return Program(name, command, _environment() | environment)
 
 
 def _casebus() -> list[str]:

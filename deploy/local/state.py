@@ -88,27 +88,30 @@ class Secrets:
     clerk: str
     agencies: str
     smpp: str
+    gateway: str
     kafka: dict[str, str]
     postgres: dict[str, str]
 
     @classmethod
     def of(cls, folder: Path) -> "Secrets":
-        """Those of this folder; new ones when it has none."""
+        """Those of this folder; new ones for what it lacks."""
         path = folder / "secrets.json"
-        try:
-            return cls(**json.loads(path.read_text()))
-        except FileNotFoundError:
-            made = cls(
-                master_key=base64.b64encode(os.urandom(32)).decode(),
-                citizen=secrets.token_urlsafe(32),
-                clerk=secrets.token_urlsafe(32),
-                agencies=secrets.token_urlsafe(32),
-                smpp=secrets.token_hex(4),  # SMPP takes eight characters
-                kafka={user: secrets.token_urlsafe(24) for user in ("admin", *SERVICE_USERS)},
-                postgres={role: secrets.token_urlsafe(24) for role in ("postgres", *ROLES)},
-            )
-            write_json(path, asdict(made))
-            return made
+        known = json.loads(path.read_text()) if path.exists() else {}
+        made = {
+            "master_key": base64.b64encode(os.urandom(32)).decode(),
+            "citizen": secrets.token_urlsafe(32),
+            "clerk": secrets.token_urlsafe(32),
+            "agencies": secrets.token_urlsafe(32),
+            "smpp": secrets.token_hex(4),  # SMPP takes eight characters
+            "gateway": secrets.token_urlsafe(24),
+            "kafka": {user: secrets.token_urlsafe(24) for user in ("admin", *SERVICE_USERS)},
+            "postgres": {role: secrets.token_urlsafe(24) for role in ("postgres", *ROLES)},
+        }
+        found = cls(**made | known)
+        # A folder of an earlier version lacks some.
+        if made.keys() - known.keys():
+            write_json(path, asdict(found))
+        return found
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

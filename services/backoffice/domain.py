@@ -1,8 +1,8 @@
 """The life of a case at an agency: statuses, commands, and which of them are allowed. Pure."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -37,6 +37,10 @@ PATHS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "return": {"ASSIGNED": ("REASSIGN_REQUESTED",)},
 }
+# COR-1 of the catalogue's clock rules: 15 days by statute, 7 for the arts.
+_CORRECTION_DAYS = 15
+_CORRECTION_DAYS_OF: Mapping[str, int] = {"CULT": 7}
+_MOST_CORRECTION_DAYS = 90
 WITHDRAWABLE = frozenset(
     {"ASSIGNED", "ACCEPTED", "UNDER_REVIEW", "CORRECTION_REQUESTED", "FEE_DUE"}
 )
@@ -81,6 +85,7 @@ class Command:
     items: tuple[str, ...] = ()
     outcome: Literal["APPROVED", "REJECTED"] | None = None
     proposed: str | None = None
+    correct_by: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,23 @@ def apply(case: Case, command: Command) -> Change:
         raise PermanentError("command.reason", "say why the case is rejected")
     path = _path(f"complete.{command.outcome}", case)
     return Change(_at(case, path), path)
+
+
+def correct_by(command: Command, today: date, working_day: Callable[[date], date]) -> date | None:
+    """Until when the citizen may correct: as asked for, else the usual days from `today` on, moved
+    to a working day. Raises PermanentError for a day that is none of the next 90."""
+    if command.name != "request_correction":
+        return None
+    if command.correct_by is None:
+        days = _CORRECTION_DAYS_OF.get(command.agency, _CORRECTION_DAYS)
+        return working_day(today + timedelta(days=days))
+    if not today < command.correct_by <= today + timedelta(days=_MOST_CORRECTION_DAYS):
+        raise PermanentError(
+            "command.correct_by",
+            f"correct_by is {command.correct_by}; give a day after {today} and at most "
+            f"{_MOST_CORRECTION_DAYS} days on, or none for the usual time",
+        )
+    return command.correct_by
 
 
 def _path(name: str, case: Case) -> tuple[str, ...]:

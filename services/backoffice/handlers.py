@@ -5,8 +5,9 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, Protocol
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
-from services.backoffice.domain import WITHDRAWABLE, Case, Change, Command, apply
+from services.backoffice.domain import WITHDRAWABLE, Case, Change, Command, apply, correct_by
 from shared.contract import topics
 from shared.contract.errors import PermanentError
 from shared.contract.events import (
@@ -30,6 +31,9 @@ TAKEN = (CaseAssigned, CaseUpdate, ApplicationSupplemented, ApplicationWithdrawn
 
 Due = Callable[[datetime, int | None, LimitUnit | None], date]
 """The day on which a case that was received then is due, under that limit or without one."""
+WorkingDay = Callable[[date], date]
+"""This day, or the first working day after it."""
+_CITY = ZoneInfo("Asia/Taipei")
 
 
 class Cases(Protocol):
@@ -51,7 +55,9 @@ class Cases(Protocol):
         """Append to the outbox."""
 
 
-async def on_event(event: Event, topic: str, cases: Cases, due: Due, now: datetime) -> None:
+async def on_event(
+    event: Event, topic: str, cases: Cases, due: Due, working_day: WorkingDay, now: datetime
+) -> None:
     """Handle one event of those in TAKEN. Raises PermanentError when it cannot be."""
     match event:
         case CaseAssigned():
@@ -59,9 +65,15 @@ async def on_event(event: Event, topic: str, cases: Cases, due: Due, now: dateti
         case CaseUpdate():
             agency = topic.removeprefix("agency.").removesuffix(".updates")
             command = Command(
-                event.command, agency, f"system:{agency}", event.reason, event.items, event.outcome
+                event.command,
+                agency,
+                f"system:{agency}",
+                event.reason,
+                event.items,
+                event.outcome,
+                correct_by=event.correct_by,
             )
-            await on_command(event.case_id, command, event.id, cases, now)
+            await on_command(event.case_id, command, event.id, cases, working_day, now)
         case ApplicationSupplemented():
             await on_supplemented(event, cases, now)
         case ApplicationWithdrawn():
@@ -94,7 +106,12 @@ async def on_case_assigned(event: CaseAssigned, cases: Cases, due: Due, now: dat
 
 
 async def on_command(
-    case_id: UUID, command: Command, command_id: UUID, cases: Cases, now: datetime
+    case_id: UUID,
+    command: Command,
+    command_id: UUID,
+    cases: Cases,
+    working_day: WorkingDay,
+    now: datetime,
 ) -> Change:
     """Carry out a command; what follows is told in the same transaction."""
     _check_texts(command)
@@ -102,6 +119,7 @@ async def on_command(
     if case is None:
         raise PermanentError("case.unknown", f"no case {case_id} in the back office")
     change = apply(case, command)
+    until = correct_by(command, now.astimezone(_CITY).date(), working_day)
     after = change.case
     before = case.status
     for status in change.path:
@@ -119,6 +137,7 @@ async def on_command(
             now,
             reason=command.reason,
             items=command.items,
+            until=until,
         )
         told.append(encode(topics.CASES, changed))
     if change.returned:
@@ -148,6 +167,7 @@ def _status_changed(
     now: datetime,
     reason: str = "",
     items: tuple[str, ...] = (),
+    until: date | None = None,
 ) -> CaseStatusChanged:
     return CaseStatusChanged(
         id=derived_id(cause, "status"),
@@ -164,6 +184,7 @@ def _status_changed(
         reason=reason,
         items=items,
         due_on=after.due_on,
+        correct_by=until,
     )
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ from catalogue import Catalogue
 from services.backoffice import store
 from services.backoffice.clerks import Clerk, clerk_of
 from services.backoffice.domain import Case, Change, Command
-from services.backoffice.handlers import on_command
+from services.backoffice.handlers import WorkingDay, on_command
 from services.backoffice.settings import BackofficeSettings
 from shared.contract.errors import PermanentError, TransientError
 from shared.runtime.postgres import Pool
@@ -37,6 +37,7 @@ class CommandBody(BaseModel):
     items: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field([], max_length=30)
     outcome: Literal["APPROVED", "REJECTED"] | None = None
     proposed: str | None = Field(None, max_length=20)
+    correct_by: date | None = None
 
 
 def add_routes(
@@ -45,6 +46,7 @@ def add_routes(
     catalogue: Catalogue,
     pool: Pool,
     vault: Vault,
+    working_day: WorkingDay,
     ring: Callable[[], None],
 ) -> None:
     secret = settings.clerk_secret.get_secret_value()
@@ -99,7 +101,9 @@ def add_routes(
             try:
                 async with pool.acquire() as connection, connection.transaction():
                     cases = store.PostgresCases(connection)
-                    return await on_command(case.case_id, wanted, command_id, cases, _now())
+                    return await on_command(
+                        case.case_id, wanted, command_id, cases, working_day, _now()
+                    )
             except TransientError as error:
                 log.info("command.again", case_id=str(case.case_id), error=str(error))
         raise ProblemError(503, "try-again", "the case is being changed; try again")
@@ -121,6 +125,7 @@ def add_routes(
                 items=tuple(given.items),
                 outcome=given.outcome,
                 proposed=given.proposed,
+                correct_by=given.correct_by,
             )
             try:
                 change = await carry_out(case, wanted)

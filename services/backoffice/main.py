@@ -37,15 +37,19 @@ async def run(only: tuple[str, ...] = PARTS) -> None:
     def due(received_at: datetime, limit: int | None, unit: LimitUnit | None) -> date:
         return calendar.due_on(received_at.astimezone(_CITY).date(), limit, unit)
 
+    working_day = calendar.first_working_day_from
     app = new_app("casebus backoffice", check)
     if "web" in only:
-        http.add_routes(app, settings, catalogue, pool, Vault(settings.master_key), bell.ring)
+        vault = Vault(settings.master_key)
+        http.add_routes(app, settings, catalogue, pool, vault, working_day, bell.ring)
     parts: dict[str, Callable[[], Awaitable[None]]] = {
         "http": lambda: serve(app, settings.host, settings.port),
         "bell": bell.run,
     }
     if "worker" in only:
-        parts["worker"] = lambda: worker.take(settings, pool, catalogue, due, bell.ring)
+        parts["worker"] = lambda: worker.take(
+            settings, pool, catalogue, due, working_day, bell.ring
+        )
     if "relay" in only:
         parts["relay"] = Relay(settings, pool, SCHEMA).run
     await run_parts({name: part() for name, part in parts.items()})

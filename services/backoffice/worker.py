@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
 from catalogue import Catalogue
-from services.backoffice.handlers import TAKEN, Due, on_event
+from services.backoffice.handlers import TAKEN, Due, WorkingDay, on_event
 from services.backoffice.store import TABLES, PostgresCases
 from shared.contract import topics
 from shared.contract.errors import PermanentError
@@ -53,14 +53,19 @@ def check_topic(event: Event, topic: str, updates: Collection[str]) -> None:
 
 
 async def take(
-    settings: Settings, pool: Pool, catalogue: Catalogue, due: Due, ring: Callable[[], None]
+    settings: Settings,
+    pool: Pool,
+    catalogue: Catalogue,
+    due: Due,
+    working_day: WorkingDay,
+    ring: Callable[[], None],
 ) -> None:
     updates = update_topics(catalogue)
 
     async def handle(connection: Connection, event: Event, record: Record) -> None:
         check_topic(event, record.topic, updates)
         cases = PostgresCases(connection)
-        await on_event(event, record.topic, cases, due, datetime.now(UTC))
+        await on_event(event, record.topic, cases, due, working_day, datetime.now(UTC))
 
     sink = Sink(pool, TABLES, GROUP, TAKEN, handle, ring, commands=updates)
     await consume(settings, GROUP, topic_names(catalogue), sink)

@@ -14,6 +14,7 @@ from catalogue import Catalogue
 from services.console import shadow, store
 from services.console.domain import in_force
 from services.console.history import measured, picture
+from services.console.notices import notices, silence
 from services.console.releases import all_releases
 from services.console.settings import ConsoleSettings
 from services.console.states import STATES
@@ -87,6 +88,7 @@ def add_routes(app: FastAPI, settings: ConsoleSettings, catalogue: Catalogue, po
                 city=_CITY,
                 **await collect(),
                 **await store.overview(pool),
+                silence=await silence(pool),
                 **await released(),
             )
         )
@@ -111,6 +113,12 @@ def add_routes(app: FastAPI, settings: ConsoleSettings, catalogue: Catalogue, po
                 **found,
             )
         )
+
+    @app.get("/notices", response_class=HTMLResponse)
+    async def heard(lang: Lang = "zh-TW") -> HTMLResponse:
+        page = pages.get_template("notices.html.jinja")
+        found = await notices(pool, _MOST)
+        return HTMLResponse(page.render(lang=lang, t=TEXTS[lang], city=_CITY, **found))
 
     @app.get("/api/lag")
     async def lag() -> dict[str, Any]:

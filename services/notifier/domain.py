@@ -1,31 +1,55 @@
-"""Which messages follow from an event, and when a failed one is tried again. Pure."""
+"""Which messages follow from an event, when they may go, and when a failed one goes again. Pure."""
 
-import re
+import hashlib
+import hmac
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID, uuid5
+from zoneinfo import ZoneInfo
 
 from shared.contract.events import ApplicationSubmitted, CaseRouted, CaseStatusChanged, Event
 
 ChannelName = Literal["sms", "mail"]
 CHANNELS: tuple[ChannelName, ...] = ("sms", "mail")
+CITY = ZoneInfo("Asia/Taipei")
 # A citizen is not told of yesterday's step today as if it were news.
 EXPIRES_AFTER = timedelta(days=2)
 TRY_AGAIN_AFTER_S = (30, 120, 300, 900, 3600, 10_800)
-_MOBILE = re.compile(r"\+8869[0-9]{8}")
 TEMPLATE_OF_STATUS: Mapping[str, str] = {
     "ACCEPTED": "accepted",
     "CORRECTION_REQUESTED": "correction_requested",
     "CORRECTED": "corrected",
     "WITHDRAWN": "withdrawn",
 }
+ENDS = frozenset({"approved", "rejected", "withdrawn"})
+_ON_THE_WAY = frozenset(
+    {"received", "triage", "assigned", "reassigned", "step_completed", "accepted", "corrected"}
+)
+# What a message makes old news, while that has not gone out: it says where the case stands now.
+# A request for correction asks for something: only what settles it takes its place.
+SUPERSEDES: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(_ON_THE_WAY | {"correction_requested"}, _ON_THE_WAY),
+    "corrected": _ON_THE_WAY | {"correction_requested"},
+    **dict.fromkeys(ENDS, _ON_THE_WAY | {"correction_requested"}),
+}
+# Mail wakes nobody.
+QUIET_CHANNELS = frozenset({"sms"})
+# A citizen may stop all but what is asked of them: no one-click stop stands on such a mail.
+_ASKS = frozenset({"correction_requested"})
+
+Quiet = Literal["city", "none"] | tuple[int, int]
+"""The hours without SMS: the city's own, none, or from one full hour until another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message to be. `context` is what its template may use; nothing of it is personal."""
+    """A message to be. `context` is what its template may use; nothing of it is personal.
+
+    `urgent` passes quiet hours and is not held back for a newer one.
+    """
 
     notice_id: UUID
     cause: UUID
@@ -33,17 +57,59 @@ class Notice:
     number: str
     channel: ChannelName
     template: str
-    expires_at: datetime
+    happened_at: datetime
     context: Mapping[str, Any] = field(default_factory=dict)
+    urgent: bool = False
+
+    @property
+    def may_be_stopped(self) -> bool:
+        return self.template not in _ASKS
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A notice that this dispatcher holds for a minute."""
+    """A notice that this dispatcher holds for a minute.
+
+    `recipient` numbers its links; `superseded`: a later notice says it too.
+    """
 
     notice: Notice
     tries: int
+    expires_at: datetime
     sealed: str
+    recipient: int
+    superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is known of an address: whether messages are wanted there, and how."""
+
+    wants: bool = True
+    given_by: str = ""
+    language: str | None = None
+    quiet: Quiet = "city"
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """It goes out now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defer:
+    """Not now: at `until`."""
+
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """It never goes out: `state` is `expired`, `cancelled` or `suppressed`."""
+
+    state: str
+    reason: str
 
 
 def template_of(event: Event) -> str | None:
@@ -70,12 +136,17 @@ def notices_of(event: Event, names: Mapping[str, Any]) -> list[Notice]:
     if template is None:
         return []
     context: dict[str, Any] = {"number": event.number, **names}
+    urgent = False
     if isinstance(event, CaseStatusChanged):
         context |= {
             "reason": event.reason,
             "items": list(event.items),
             "due_on": event.due_on.isoformat() if event.due_on else "",
+            "correct_by": event.correct_by.isoformat() if event.correct_by else "",
         }
+        # Not to lose a night of the little time there is.
+        tomorrow = event.time.astimezone(CITY).date() + timedelta(days=1)
+        urgent = event.correct_by is not None and event.correct_by <= tomorrow
     return [
         Notice(
             notice_id=uuid5(event.id, f"applicant:{channel}:{template}"),
@@ -84,19 +155,82 @@ def notices_of(event: Event, names: Mapping[str, Any]) -> list[Notice]:
             number=event.number,
             channel=channel,
             template=template,
-            expires_at=event.time + EXPIRES_AFTER,
+            happened_at=event.time,
             context=context,
+            urgent=urgent,
         )
         for channel in CHANNELS
     ]
 
 
-def address_of(channel: ChannelName, contact: Mapping[str, Any]) -> str | None:
-    """Where the citizen is reached on `channel`, or None: a landline takes no text message."""
-    if channel == "mail":
-        return contact.get("email") or None
-    phone = contact.get("phone") or ""
-    return phone if _MOBILE.fullmatch(phone) else None
+def judge(claimed: Claimed, choice: Choice, city: Quiet, now: datetime) -> Send | Defer | End:
+    """Whether a claimed notice goes out now, to an address of which `choice` is known.
+
+    `city` are the city's own quiet hours.
+    """
+    notice = claimed.notice
+    if claimed.superseded:
+        return End("cancelled", "superseded")
+    if claimed.expires_at <= now:
+        return End("expired", "too old to be news")
+    if not choice.wants:
+        return End("suppressed", f"stopped by {choice.given_by}")
+    if notice.channel in QUIET_CHANNELS and not notice.urgent:
+        quiet = city if choice.quiet == "city" else choice.quiet
+        until = quiet_until(now, quiet)
+        if until is not None:
+            return Defer(until, "quiet hours")
+    return Send()
+
+
+def quiet_until(now: datetime, quiet: Quiet) -> datetime | None:
+    """The end of the quiet hours in which `now` lies; None when it lies in none.
+
+    Hours are the city's. From 21 until 8 goes over midnight; the same hour twice is none at all.
+    """
+    if not isinstance(quiet, tuple) or quiet[0] == quiet[1]:
+        return None
+    first, last = quiet
+    local = now.astimezone(CITY)
+    inside = first <= local.hour < last if first < last else not last <= local.hour < first
+    if not inside:
+        return None
+    end = local.replace(hour=last % 24, minute=0, second=0, microsecond=0)
+    if end <= local:
+        end += timedelta(days=1)
+    return end.astimezone(UTC)
+
+
+def parse_quiet(text: str) -> Quiet:
+    """`city`, `none` or `21-8`. Raises ValueError."""
+    if text in ("city", "none"):
+        return "city" if text == "city" else "none"
+    first, dash, last = text.partition("-")
+    if not dash or not (first.isdecimal() and last.isdecimal()) or max(int(first), int(last)) > 23:
+        raise ValueError('quiet hours are "none", or two full hours such as "21-8"')
+    return int(first), int(last)
+
+
+def quiet_text(quiet: Quiet) -> str:
+    """As parse_quiet reads it."""
+    return f"{quiet[0]}-{quiet[1]}" if isinstance(quiet, tuple) else quiet
+
+
+def hash_of(secret: bytes, channel: str, address: str) -> bytes:
+    """An address as the tables know it: the same for the same address, and no way back."""
+    text = f"{channel}:{address.casefold()}"
+    return hmac.digest(secret, text.encode(), hashlib.sha256)[:16]
+
+
+def contact_of(unsealed: bytes) -> Mapping[str, Any]:
+    """The contact in what was sealed. Raises ValueError when there is none."""
+    try:
+        contact = json.loads(unsealed)["contact"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError("the contact cannot be read") from None
+    if not isinstance(contact, dict):
+        raise ValueError("the contact cannot be read")
+    return contact
 
 
 def next_try(tries: int, now: datetime, jitter: float) -> datetime | None:

@@ -16,7 +16,10 @@ from typing import Any
 from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from services.notifier.domain import CHANNELS, TEMPLATE_OF_STATUS
+from catalogue import Catalogue
+from services.notifier.channels.segments import segment
+from services.notifier.domain import CHANNELS, TEMPLATE_OF_STATUS, Notice
+from shared.contract.events import Event
 
 FOLDER = Path(__file__).parents[2] / "catalogue" / "messages"
 LANGUAGES = ("zh-TW", "en")
@@ -32,7 +35,18 @@ KEYS = (
     *TEMPLATE_OF_STATUS.values(),
 )
 _FREE_TEXT = frozenset({"reason", "items"})
-_NAMES = {"number", "service_name", "agency_name", "due_on", "track_url"} | _FREE_TEXT
+_NAMES = {
+    "number",
+    "service_name",
+    "agency_name",
+    "due_on",
+    "correct_by",
+    "track_url",
+    "preferences_url",
+} | _FREE_TEXT
+# A link of its own length would cost every text message a part.
+_IN_MAILS_ONLY = _FREE_TEXT | {"preferences_url"}
+_MOST_PARTS = 4
 _BLOCKS = ("subject", "mail", "sms")
 _ALLOWED = (
     nodes.Template,
@@ -50,10 +64,14 @@ _SAMPLE = {
     "reason": "缺少文件",
     "items": "戶籍謄本、存摺影本",
     "due_on": "2026-12-01",
+    "correct_by": "2026-12-09",
     "track_url": "https://cases.example/",
+    "preferences_url": "https://cases.example/p/ab-abcdefghijklmnop",
 }
 # What an event leaves out is empty.
-_SPARSE = _SAMPLE | {"agency_name": "", "reason": "", "items": "", "due_on": ""}
+_SPARSE = _SAMPLE | dict.fromkeys(
+    ("agency_name", "reason", "items", "due_on", "correct_by", "preferences_url"), ""
+)
 
 
 class MessagesError(Exception):
@@ -66,10 +84,12 @@ class MessagesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A text ready to be sent. The subject is one line, and empty for an SMS."""
+    """A text ready to be sent. The subject is one line, and empty for an SMS; `segments` are the
+    parts that a phone joins, 0 for a mail."""
 
     subject: str
     text: str
+    segments: int = 0
 
 
 class Messages:
@@ -79,8 +99,9 @@ class Messages:
         self._templates = templates
 
     @classmethod
-    def load(cls, folder: Path = FOLDER) -> "Messages":
-        """Read and try every text. Raises MessagesError with all problems at once."""
+    def load(cls, folder: Path = FOLDER, catalogue: Catalogue | None = None) -> "Messages":
+        """Read and try every text, with the longest names of `catalogue` too. Raises MessagesError
+        with all problems at once."""
         environment = ImmutableSandboxedEnvironment(
             loader=FileSystemLoader(folder), undefined=StrictUndefined
         )
@@ -97,7 +118,7 @@ class Messages:
         if problems:
             raise MessagesError(problems)
         messages = cls(templates)
-        messages._try_all(folder)
+        messages._try_all(folder, catalogue)
         return messages
 
     def render(
@@ -111,25 +132,90 @@ class Messages:
         found = self._templates[template, language]
         text = _block(found, channel, context).strip()
         if channel == "sms":
-            return Rendered("", " ".join(text.split()))
+            line = " ".join(text.split())
+            return Rendered("", line, len(segment(line, 0).parts) if line else 0)
         # What an `if` left out leaves blank lines behind.
         paragraphs = re.sub(r"\n{3,}", "\n\n", text) + "\n"
         return Rendered(" ".join(_block(found, "subject", context).split()), paragraphs)
 
-    def _try_all(self, folder: Path) -> None:
+    def _try_all(self, folder: Path, catalogue: Catalogue | None) -> None:
         problems = []
         for key, language in self._templates:
+            contexts = [_SAMPLE, _SPARSE]
+            if catalogue is not None:
+                contexts.append(_longest(catalogue, language))
             for channel in CHANNELS:
-                for sample in (_SAMPLE, _SPARSE):
+                for context in contexts:
+                    where = f"{folder.name}/{language}/{key}.jinja"
                     try:
-                        rendered = self.render(key, language, channel, sample)
+                        rendered = self.render(key, language, channel, context)
                     except (TemplateError, ValueError) as error:
-                        problems.append(f"{folder.name}/{language}/{key}.jinja: {error}")
+                        problems.append(f"{where}:1: {error}")
                         continue
                     if not rendered.text.strip() or (channel == "mail" and not rendered.subject):
-                        problems.append(f"{folder.name}/{language}/{key}.jinja: {channel} is empty")
+                        problems.append(f"{where}:1: {channel} is empty")
+                    if rendered.segments > _MOST_PARTS:
+                        problems.append(
+                            f"{where}:1: an SMS has {_MOST_PARTS} parts at most; with the longest "
+                            f"names of the catalogue this has {rendered.segments}"
+                        )
         if problems:
             raise MessagesError(problems)
+
+
+def _longest(catalogue: Catalogue, language: str) -> dict[str, str]:
+    """A context with the longest names that there are."""
+    zh = language == "zh-TW"
+    services = (one.name_zh if zh else one.name_en for one in catalogue.services.values())
+    agencies = (one.zh if zh else one.en for one in catalogue.agencies.values())
+    return _SAMPLE | {
+        "service_name": max(services, key=len),
+        "agency_name": max(agencies, key=len),
+    }
+
+
+def names_of(event: Event, catalogue: Catalogue) -> dict[str, Any]:
+    """The names of an event's service and agency, by language; empty where it has none."""
+    service = catalogue.services.get(getattr(event, "service", ""))
+    agency = catalogue.agencies.get(getattr(event, "agency", ""))
+    return {
+        "service_name": {
+            "zh-TW": service.name_zh if service else "",
+            "en": service.name_en if service else "",
+        },
+        "agency_name": {"zh-TW": agency.zh if agency else "", "en": agency.en if agency else ""},
+    }
+
+
+def context_of(
+    notice: Notice, language: str, track_url: str, preferences_url: str
+) -> dict[str, str]:
+    """What a notice's template may name, each a string."""
+    context = dict(notice.context)
+    names = {name: context[name][language] for name in ("service_name", "agency_name")}
+    items = "、" if language == "zh-TW" else ", "
+    return {
+        "due_on": "",
+        "correct_by": "",
+        "reason": "",
+        **context,
+        **names,
+        "items": items.join(context.get("items", ())),
+        "track_url": track_url,
+        "preferences_url": preferences_url,
+    }
+
+
+def sample(language: str) -> dict[str, str]:
+    """A made-up context, for those who read the texts."""
+    if language == "zh-TW":
+        return dict(_SAMPLE)
+    return _SAMPLE | {
+        "service_name": "Childcare allowance",
+        "agency_name": "Daan District Office",
+        "reason": "papers are missing",
+        "items": "household registration transcript, copy of the passbook",
+    }
 
 
 def roc_date(iso: str) -> str:
@@ -170,5 +256,5 @@ def _problems(environment: ImmutableSandboxedEnvironment, file: Path) -> Iterato
             yield f"{node.lineno}: no filter is called {node.name}"
     if "sms" in blocks:
         for name in blocks["sms"].find_all(nodes.Name):
-            if name.name in _FREE_TEXT:
+            if name.name in _IN_MAILS_ONLY:
                 yield f"{name.lineno}: an SMS may not name {name.name}"

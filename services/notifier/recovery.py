@@ -15,13 +15,21 @@ from shared.runtime.postgres import Pool
 from shared.runtime.reading import committed_records
 from shared.runtime.settings import Settings
 
-_ENDS = ("sent", "delivered", "unknown", "suppressed", "expired", "permanent_failure")
+_ENDS = (
+    "sent",
+    "delivered",
+    "unknown",
+    "suppressed",
+    "cancelled",
+    "expired",
+    "permanent_failure",
+)
 _PUT = (
     f"INSERT INTO {SCHEMA}.notices AS known (notice_id, cause, case_id, number, channel, template,"
-    " context, state, provider, reason, expires_at) VALUES ($1, $2, $3, $4, $5, $6, '{}', $7, $8,"
-    " $9, now()) ON CONFLICT (notice_id) DO UPDATE SET state = excluded.state, provider ="
-    " excluded.provider, reason = excluded.reason, changed_at = now()"
-    " WHERE known.state IN ('created', 'sending', 'temporary_failure') RETURNING true"
+    " context, state, provider, reason, happened_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6,"
+    " '{}', $7, $8, $9, now(), now()) ON CONFLICT (notice_id) DO UPDATE SET state ="
+    " excluded.state, provider = excluded.provider, reason = excluded.reason, changed_at = now()"
+    " WHERE known.state IN ('created', 'deferred', 'sending', 'temporary_failure') RETURNING true"
 )
 
 

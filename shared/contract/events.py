@@ -156,7 +156,10 @@ class CaseStepCompleted(Carried):
 
 
 class CaseStatusChanged(Event):
-    """What a clerk or the clock did. `path` are the statuses passed on the way."""
+    """What a clerk or the clock did. `path` are the statuses passed on the way.
+
+    `due_on` is the case's own day; `correct_by` that of a request for correction.
+    """
 
     type: ClassVar[str] = "case.status_changed.v1"
     service: str
@@ -168,6 +171,7 @@ class CaseStatusChanged(Event):
     reason: str = ""
     items: tuple[str, ...] = ()
     due_on: date | None = None
+    correct_by: date | None = None
 
 
 class CaseUpdate(Event):
@@ -178,6 +182,7 @@ class CaseUpdate(Event):
     reason: str = ""
     items: tuple[str, ...] = ()
     outcome: Literal["APPROVED", "REJECTED"] | None = None
+    correct_by: date | None = None
 
 
 class NoticeStateChanged(Event):

@@ -45,6 +45,19 @@ RELEASES = Counter(
     "casebus_releases", "Releases of rules that the router read, by state, or refused", ["state"]
 )
 NOTICES = Counter("casebus_notices", "Notices by channel and new state", ["channel", "state"])
+ATTEMPTS = Counter(
+    "casebus_notice_attempts",
+    "Times that a provider was asked to carry a message (accepted, refused, rejected, unknown)",
+    ["provider", "outcome"],
+)
+BREAKER_OPEN = Gauge(
+    "casebus_provider_breaker_open",
+    "1 while a provider gets no messages after five failures in a row",
+    ["provider"],
+)
+CONSENTS = Counter(
+    "casebus_consents", "Changes of what is wanted of an address, by who said so", ["channel", "by"]
+)
 # Names that existing dashboards know.
 GROUP_LAG = Gauge(
     "kafka_consumergroup_lag", "Offsets not yet handled", ["consumergroup", "topic", "partition"]

@@ -53,8 +53,7 @@ class Tables:
 
     async def append(self, connection: Connection, records: Sequence[Outgoing]) -> None:
         """Tell Kafka, when this transaction commits and in this order."""
-        for out in records:
-            await connection.execute(self._append, *self.row(out))
+        await connection.executemany(self._append, [self.row(out) for out in records])
 
     async def first_times(self, connection: Connection, event_ids: Sequence[UUID]) -> set[UUID]:
         """Those not seen before, each once for ever: a repeat is to be left alone."""

@@ -5,6 +5,7 @@ Deleting a case's key makes what was sealed for it unreadable everywhere, Kafka'
 
 import os
 from base64 import b64decode, b64encode
+from collections.abc import Sequence
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -55,6 +56,25 @@ class Vault:
         wrapped = await connection.fetchval("SELECT vault.open_key($1, $2)", case_id, purpose)
         if wrapped is None:
             raise PermanentError("vault.no_key", f"case {case_id} has no key (any more)")
+        return self._unwrapped(case_id, wrapped)
+
+    async def open_many(
+        self, connection: Connection, case_ids: Sequence[UUID], purpose: str
+    ) -> dict[UUID, CaseKey]:
+        """The keys of these cases, in one question; without those that have none (any more)."""
+        found = await connection.fetch(
+            "SELECT case_id, vault.open_key(case_id, $2) AS wrapped"
+            " FROM unnest($1::uuid[]) AS asked(case_id)",
+            case_ids,
+            purpose,
+        )
+        return {
+            row["case_id"]: self._unwrapped(row["case_id"], row["wrapped"])
+            for row in found
+            if row["wrapped"] is not None
+        }
+
+    def _unwrapped(self, case_id: UUID, wrapped: bytes) -> CaseKey:
         try:
             key = self._master.decrypt(
                 wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], case_id.bytes

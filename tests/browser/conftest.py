@@ -1,6 +1,7 @@
 """Debian's Chromium, driven by Playwright; and pages that have something to show."""
 
 import os
+import re
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -92,10 +93,10 @@ async def lived_in(city: City) -> str:
     items = [SCRIPT, "存摺影本", "https://very.long.example/" + "x" * 120]
     answer = await city.do(receipt, "IPC", "request-correction", items=items)
     assert answer.status_code == 200, answer.text
-    for where in ("mailbox", "sms"):
+    for where, words in (("mailbox", SCRIPT), ("sms", "補正")):
         await eventually(
             lambda where=where: city.messages(where, receipt["number"]),  # type: ignore[misc]
-            lambda found: len(found) == 3,
+            lambda found, words=words: any(words in one["text"] for one in found),  # type: ignore[misc]
         )
     number: str = receipt["number"]
     return number
@@ -110,6 +111,11 @@ async def places(city: City, lived_in: str) -> dict[str, Place]:
     return {
         "console": Place("console", "/"),
         "rules": Place("console", "/rules"),
+        "notices": Place("console", "/notices"),
+        "texts": Place("notifier", "/preview"),
+        "preferences": Place(
+            "notifier", urlsplit(re.search(r"http\S+/p/\S+", mail["text"])[0]).path
+        ),
         "mailbox": Place("mailbox", "/"),
         "mailbox search": Place("mailbox", f"/?number={lived_in}"),
         "mailbox without a hit": Place("mailbox", "/?number=nothing"),

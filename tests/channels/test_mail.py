@@ -19,7 +19,7 @@ from services.notifier.channels import (
     OutcomeUnknown,
     Outgoing,
     PermanentRefusal,
-    SmtpChannel,
+    SmtpProvider,
     TemporaryRefusal,
 )
 from services.notifier.channels.mail import compose
@@ -61,24 +61,24 @@ async def server(mails: Mails) -> AsyncIterator[MailServer]:
 
 
 @pytest.fixture
-async def channel(server: MailServer) -> AsyncIterator[SmtpChannel]:
-    channel = SmtpChannel("127.0.0.1", server.port, SENDER, timeout_s=2.0)
+async def channel(server: MailServer) -> AsyncIterator[SmtpProvider]:
+    channel = SmtpProvider("relay", "127.0.0.1", server.port, SENDER, timeout_s=2.0)
     await channel.start()
     yield channel
     await channel.stop()
 
 
-async def test_a_mail_arrives_as_it_was_written(channel: SmtpChannel, mails: Mails) -> None:
+async def test_a_mail_arrives_as_it_was_written(channel: SmtpProvider, mails: Mails) -> None:
     await channel.send(outgoing())
     (mail,) = mails.all()
     assert (mail.to, mail.subject) == ("wang@example.org", "案件已受理")
     assert mail.text == "您好:\n.\n案件已受理。\n"
 
 
-async def test_a_repeat_has_the_same_message_id(channel: SmtpChannel) -> None:
+async def test_a_repeat_has_the_same_message_id(channel: SmtpProvider) -> None:
     first, second = await channel.send(outgoing()), await channel.send(outgoing())
     assert first == second
-    assert first.provider_message_id == f"<{NOTICE}@casebus.example>"
+    assert first.message_ids == (f"<{NOTICE}@casebus.example>",)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ async def test_a_repeat_has_the_same_message_id(channel: SmtpChannel) -> None:
     ],
 )
 async def test_a_refusal_is_definite_and_has_a_code(
-    channel: SmtpChannel, mails: Mails, to: str, refusal: type[Exception], code: str
+    channel: SmtpProvider, mails: Mails, to: str, refusal: type[Exception], code: str
 ) -> None:
     with pytest.raises(refusal) as caught:
         await channel.send(outgoing(to))
@@ -101,7 +101,7 @@ async def test_a_refusal_is_definite_and_has_a_code(
 
 
 async def test_after_a_refusal_the_link_serves_the_next_mail(
-    channel: SmtpChannel, server: MailServer, mails: Mails
+    channel: SmtpProvider, server: MailServer, mails: Mails
 ) -> None:
     with pytest.raises(PermanentRefusal):
         await channel.send(outgoing("refused@example.org"))
@@ -111,7 +111,7 @@ async def test_after_a_refusal_the_link_serves_the_next_mail(
 
 
 async def test_a_link_lost_after_the_mail_was_sent_leaves_the_outcome_unknown(
-    channel: SmtpChannel, mails: Mails
+    channel: SmtpProvider, mails: Mails
 ) -> None:
     with pytest.raises(OutcomeUnknown) as caught:
         await channel.send(outgoing("cut@example.org"))
@@ -121,7 +121,7 @@ async def test_a_link_lost_after_the_mail_was_sent_leaves_the_outcome_unknown(
 
 async def test_a_server_that_is_down_is_a_temporary_refusal(server: MailServer) -> None:
     await server.stop()
-    channel = SmtpChannel("127.0.0.1", server.port, SENDER, timeout_s=2.0)
+    channel = SmtpProvider("relay", "127.0.0.1", server.port, SENDER, timeout_s=2.0)
     with pytest.raises(TemporaryRefusal) as caught:
         await channel.send(outgoing())
     assert str(caught.value) == "mail.no_connection"
@@ -134,7 +134,7 @@ async def test_a_server_that_says_nothing_is_a_temporary_refusal() -> None:
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    channel = SmtpChannel("127.0.0.1", port, SENDER, timeout_s=0.2)
+    channel = SmtpProvider("relay", "127.0.0.1", port, SENDER, timeout_s=0.2)
     with pytest.raises(TemporaryRefusal):
         await channel.send(outgoing())
     server.close()
@@ -142,7 +142,7 @@ async def test_a_server_that_says_nothing_is_a_temporary_refusal() -> None:
 
 
 async def test_idle_links_that_the_server_cut_cost_no_mail(
-    channel: SmtpChannel, server: MailServer, mails: Mails
+    channel: SmtpProvider, server: MailServer, mails: Mails
 ) -> None:
     await channel.send(outgoing())
     server.cut()
@@ -153,7 +153,7 @@ async def test_idle_links_that_the_server_cut_cost_no_mail(
 
 
 async def test_many_mails_at_once_share_four_links(
-    channel: SmtpChannel, server: MailServer, mails: Mails
+    channel: SmtpProvider, server: MailServer, mails: Mails
 ) -> None:
     await asyncio.gather(*(channel.send(outgoing(f"a{n}@example.org")) for n in range(40)))
     assert {mail.to for mail in mails.all()} == {f"a{n}@example.org" for n in range(40)}
@@ -161,7 +161,7 @@ async def test_many_mails_at_once_share_four_links(
 
 
 async def test_a_link_is_recycled_after_a_hundred_mails(
-    channel: SmtpChannel, server: MailServer
+    channel: SmtpProvider, server: MailServer
 ) -> None:
     for _ in range(101):
         await channel.send(outgoing())
@@ -182,7 +182,7 @@ def test_a_language_that_is_none_is_refused() -> None:
 
 
 async def test_the_mailbox_outlives_its_process(
-    channel: SmtpChannel, mails: Mails, tmp_path: Path
+    channel: SmtpProvider, mails: Mails, tmp_path: Path
 ) -> None:
     for number in range(3):
         await channel.send(outgoing(subject=f"第 {number} 封"))
@@ -191,7 +191,7 @@ async def test_the_mailbox_outlives_its_process(
     assert {one.id for one in again.all()} == {one.id for one in mails.all()}
 
 
-async def test_the_page_and_the_json_show_what_arrived(channel: SmtpChannel, mails: Mails) -> None:
+async def test_the_page_and_the_json_show_what_arrived(channel: SmtpProvider, mails: Mails) -> None:
     for number in range(25):
         await channel.send(outgoing(subject=f"案件 20261124-{number:07d}-5 <b>已受理</b>"))
 

@@ -1,12 +1,15 @@
-"""Delivery receipts as SMSCs write them, and the verdict on a message of several parts."""
+"""What SMSCs deliver: receipts as they write them, and citizens' answers."""
 
 import asyncio
 import struct
+from contextlib import suppress
 
 import pytest
 import smpp34
+from hypothesis import given
+from hypothesis import strategies as st
 
-from services.notifier.channels.receipts import PartReceipt, PartsLedger, Whole, read_receipt
+from services.notifier.channels.receipts import PartReceipt, read_delivery
 from services.notifier.channels.smpp import LinkLost, SmppSession, status_name
 from tests.channels.deadline import until
 
@@ -42,7 +45,7 @@ def deliver_sm(
     ],
 )
 def test_the_text_of_a_receipt_is_read(word: str, state: str | None) -> None:
-    assert read_receipt(deliver_sm(TEXT % word)) == PartReceipt("0A1b", state)
+    assert read_delivery(deliver_sm(TEXT % word)).receipt == PartReceipt("0A1b", state)
 
 
 @pytest.mark.parametrize(
@@ -54,33 +57,35 @@ def test_the_text_of_a_receipt_is_read(word: str, state: str | None) -> None:
     ],
 )
 def test_what_an_smsc_writes_its_own_way_does_not_matter(text: str) -> None:
-    assert read_receipt(deliver_sm(text)) == PartReceipt("0A1b", "delivered")
+    receipt = read_delivery(deliver_sm(text)).receipt
+    assert receipt is not None
+    assert (receipt.message_id, receipt.state) == ("0A1b", "delivered")
 
 
 def test_a_receipt_may_have_parameters_and_no_text() -> None:
     tlvs = {smpp34.TLV_RECEIPTED_MESSAGE_ID: b"0A1b\0", smpp34.TLV_MESSAGE_STATE: b"\x05"}
-    assert read_receipt(deliver_sm(tlvs=tlvs)) == PartReceipt("0A1b", "undeliverable")
+    assert read_delivery(deliver_sm(tlvs=tlvs)).receipt == PartReceipt("0A1b", "undeliverable")
 
 
 def test_parameters_come_before_the_text() -> None:
     tlvs = {smpp34.TLV_RECEIPTED_MESSAGE_ID: b"2587\0", smpp34.TLV_MESSAGE_STATE: b"\x01"}
-    assert read_receipt(deliver_sm(TEXT % "DELIVRD", tlvs)) == PartReceipt("2587", None)
+    assert read_delivery(deliver_sm(TEXT % "DELIVRD", tlvs)).receipt == PartReceipt("2587", None)
 
 
 def test_an_id_stays_as_it_was_written() -> None:
-    receipt = read_receipt(deliver_sm("id:0000012 stat:DELIVRD"))
+    receipt = read_delivery(deliver_sm("id:0000012 stat:DELIVRD")).receipt
     assert receipt is not None
     assert receipt.message_id == "0000012"
 
 
 def test_a_reply_of_a_citizen_is_no_receipt() -> None:
-    assert read_receipt(deliver_sm("id:1 stat:DELIVRD", esm_class=0)) is None
+    assert read_delivery(deliver_sm("id:1 stat:DELIVRD", esm_class=0)).receipt is None
 
 
 @pytest.mark.parametrize("body", [b"", b"\0\1\1", deliver_sm("id:1")[:-3], deliver_sm("stat:X")])
 def test_what_cannot_be_read_is_a_value_error(body: bytes) -> None:
     with pytest.raises(ValueError):
-        read_receipt(body)
+        read_delivery(body)
 
 
 def test_a_status_that_only_this_smsc_knows_has_a_name() -> None:
@@ -88,43 +93,35 @@ def test_a_status_that_only_this_smsc_knows_has_a_name() -> None:
     assert status_name(0x400) == "status_0x400"
 
 
-@pytest.fixture
-def ledger() -> PartsLedger:
-    ledger, whole = PartsLedger(limit=3), Whole(3)
-    for part in ("a", "b", "c"):
-        ledger.accepted(whole, part)
-    return ledger
+@given(st.binary(max_size=400))
+def test_any_bytes_are_read_or_are_a_value_error(body: bytes) -> None:
+    with suppress(ValueError):
+        delivery = read_delivery(body)
+        assert delivery.receipt is None or "\0" not in delivery.receipt.message_id
 
 
-def test_a_message_is_delivered_when_all_parts_are_in_any_order(ledger: PartsLedger) -> None:
-    assert ledger.take("c", "delivered") is None
-    assert ledger.take("a", "delivered") is None
-    assert ledger.take("b", "delivered") == ("c", "delivered")
+@given(st.text(max_size=120), st.binary(max_size=40), st.integers(0, 255), st.integers(0, 255))
+def test_any_receipt_that_is_a_pdu_is_read_or_is_a_value_error(
+    text: str, option: bytes, esm_class: int, state: int
+) -> None:
+    tlvs = {smpp34.TLV_RECEIPTED_MESSAGE_ID: option, smpp34.TLV_MESSAGE_STATE: bytes((state,))}
+    with suppress(ValueError):
+        read_delivery(deliver_sm(text, tlvs, esm_class))
 
 
-def test_a_message_has_failed_as_soon_as_one_part_has(ledger: PartsLedger) -> None:
-    assert ledger.take("a", "expired") == ("c", "expired")
-    assert ledger.take("c", "delivered") == ("c", "expired")
-
-
-def test_a_repeated_receipt_gives_the_same_verdict(ledger: PartsLedger) -> None:
-    for part in ("a", "b", "c"):
-        ledger.take(part, "delivered")
-    assert ledger.take("b", "delivered") == ("c", "delivered")
-
-
-def test_a_receipt_before_the_last_part_is_accepted_decides_nothing_yet() -> None:
-    ledger, whole = PartsLedger(), Whole(2)
-    ledger.accepted(whole, "a")
-    assert ledger.take("a", "rejected") is None
-    ledger.accepted(whole, "b")
-    assert ledger.take("b", "delivered") == ("b", "rejected")
-
-
-def test_what_the_ledger_does_not_know_passes_as_it_is(ledger: PartsLedger) -> None:
-    assert ledger.take("z", "delivered") == ("z", "delivered")
-    ledger.accepted(Whole(2), "d")  # the oldest part makes room
-    assert ledger.take("a", "delivered") == ("a", "delivered")
+@pytest.mark.parametrize(
+    ("coding", "octets", "text"),
+    [
+        (0, b"STOP", "STOP"),
+        (3, b"stop", "stop"),
+        (8, "停止".encode("utf-16-be"), "停止"),
+        (8, b"\x50", "\ufffd"),
+    ],
+)
+def test_what_a_citizen_answers_is_read(coding: int, octets: bytes, text: str) -> None:
+    pdu = smpp34.DeliverSm("886912345678", "1999", octets, data_coding=coding)
+    delivery = read_delivery(pdu.encode()[16:])
+    assert (delivery.sender, delivery.text, delivery.receipt) == ("886912345678", text, None)
 
 
 async def test_a_link_that_fell_silent_is_given_up() -> None:

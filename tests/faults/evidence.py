@@ -189,14 +189,13 @@ class Notices:
         connection = await city.database("operator")
         try:
             rows = await connection.fetch(
-                "SELECT cause::text, number, channel, state, reason FROM notifier.notices"
+                "SELECT cause::text, number, channel, state FROM notifier.notices"
             )
         finally:
             await connection.close()
         return cls(
             causes=Counter((row["cause"], row["channel"]) for row in rows),
-            # Some of the sample's numbers are no mobile phones: that is said, and is an end.
-            states=Counter(row["state"] for row in rows if row["reason"] != "sms.not_mobile"),
+            states=Counter(row["state"] for row in rows),
             sent=_count(rows, "sent", "delivered"),
             unknown=_count(rows, "unknown"),
             arrived=await _arrived(city, numbers),

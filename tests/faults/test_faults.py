@@ -16,7 +16,12 @@ from tests.faults.load import FULL, TIMEOUT_S, Aftermath, Traffic, applications,
 
 pytestmark = pytest.mark.timeout(TIMEOUT_S)
 _SEED = 20261124
-_VICTIMS = ["router", "intake"] * (8 if FULL else 1) + ["backoffice", "notifier", "router"]
+_VICTIMS = ["router", "intake"] * (8 if FULL else 1) + [
+    "backoffice",
+    "notifier",
+    "dispatcher",
+    "router",
+]
 _RATE = 12.0
 _ENDED_WITHIN_S = 120
 
@@ -40,7 +45,7 @@ async def after_services(city: City) -> Aftermath:
 
 
 async def _leases_end(city: City) -> None:
-    """What the dead notifier held, and what waits for its next try, is due now, not in a minute.
+    """What the dead dispatcher held, and what waits for its next try, is due now, not in a minute.
 
     Until then every notice has come to an end.
     """
@@ -78,7 +83,7 @@ async def test_a_killed_intake_keeps_what_it_has_answered(after_services: Afterm
     after_services.assert_every_answer_is_one_application()
 
 
-async def test_a_killed_notifier_loses_no_notice_and_sends_none_twice(
+async def test_a_killed_notifier_and_dispatcher_lose_no_notice_and_send_none_twice(
     city: City, after_services: Aftermath
 ) -> None:
     numbers = list(after_services.evidence.numbers)
@@ -91,7 +96,9 @@ async def test_a_killed_notifier_loses_no_notice_and_sends_none_twice(
     )
     assert wanted - notices.causes == Counter()
     assert set(notices.causes.values()) == {1}
-    assert notices.states.keys() <= {"sent", "delivered", "suppressed", "unknown"}, notices.states
+    assert notices.states.keys() <= {"sent", "delivered", "suppressed", "cancelled", "unknown"}, (
+        notices.states
+    )
     # Each that was sent arrived; of the unknown ones, which are not tried again, some may have.
     assert notices.sent - notices.arrived == Counter()
     assert notices.arrived - notices.sent - notices.unknown == Counter()

@@ -11,16 +11,20 @@ async def test_an_application_reaches_its_agency_and_the_citizen_hears_of_it(cit
     assert case["application"]["applicant"]["name"] == "陳怡君"
     assert case["facts"]["district"] == "大安區"
     mails = await eventually(
-        lambda: city.messages("mailbox", receipt["number"]), lambda found: len(found) == 2
+        lambda: city.messages("mailbox", receipt["number"]),
+        lambda found: any("原住民族事務委員會辦理" in mail["text"] for mail in found),
     )
     assert {mail["to"] for mail in mails} == {"yichun@mail.example"}
     texts = await eventually(
-        lambda: city.messages("sms", receipt["number"]), lambda found: len(found) == 2
+        lambda: city.messages("sms", receipt["number"]),
+        lambda found: any("原住民族事務委員會辦理" in text["text"] for text in found),
     )
     assert all(receipt["number"] in text["text"] for text in texts)
+    # That it was received is said by the same message, when the agency was found at once.
+    assert max(len(mails), len(texts)) <= 2
     seen = await eventually(
         lambda: city.follow(receipt),
-        lambda found: [s["status"] for s in found["steps"]].count("delivered") == 2,
+        lambda found: [s["status"] for s in found["steps"]].count("delivered") >= 2,
     )
     assert (seen["agency"], seen["status"]) == ("IPC", "ASSIGNED")
 
@@ -37,7 +41,7 @@ async def test_every_step_can_be_traced(city: City) -> None:
     steps = await eventually(
         whats,
         lambda found: (
-            sum(topic == "notices.events" for _, topic in found) >= 9
+            sum(topic == "notices.events" for _, topic in found) >= 8
             and ("status", "cases.events") in found
         ),
     )
@@ -54,9 +58,10 @@ async def test_a_correction_is_asked_for_and_the_case_is_completed(city: City) -
     answer = await city.do(receipt, "IPC", "request-correction", items=["存摺影本"])
     assert answer.json()["status"] == "CORRECTION_REQUESTED"
     mails = await eventually(
-        lambda: city.messages("mailbox", receipt["number"]), lambda found: len(found) == 3
+        lambda: city.messages("mailbox", receipt["number"]),
+        lambda found: any("存摺影本" in mail["text"] for mail in found),
     )
-    assert any("存摺影本" in mail["text"] for mail in mails)
+    assert all("補正" in mail["subject"] for mail in mails if "存摺影本" in mail["text"])
     refused = await city.do(receipt, "IPC", "complete", outcome="APPROVED")
     assert refused.status_code == 409
     assert refused.json()["type"] == "urn:casebus:problem:command.not-now"

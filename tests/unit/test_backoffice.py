@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from catalogue import load_catalogue
+from catalogue.calendar import city_calendar
 from services.backoffice.domain import (
     PATHS,
     STEP_DONE,
@@ -43,6 +44,7 @@ from tests.fakes import FakeBackoffice
 
 CATALOGUE = load_catalogue()
 TOPIC = "agency.DOSW.updates"
+WORKING_DAY = city_calendar().first_working_day_from
 
 
 def command(name: Any, **changes: Any) -> Command:
@@ -206,11 +208,11 @@ class Office:
 
     async def hear(self, event: Any, topic: str = TOPIC) -> None:
         async with self.store.transaction() as cases:
-            await on_event(event, topic, cases, self._due, NOW)
+            await on_event(event, topic, cases, self._due, WORKING_DAY, NOW)
 
     async def command(self, wanted: Command, command_id: UUID | None = None) -> Change:
         async with self.store.transaction() as cases:
-            return await on_command(CASE, wanted, command_id or uuid4(), cases, NOW)
+            return await on_command(CASE, wanted, command_id or uuid4(), cases, WORKING_DAY, NOW)
 
     @staticmethod
     def _due(received_at: datetime, limit: int | None, unit: LimitUnit | None) -> date:

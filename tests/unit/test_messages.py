@@ -25,7 +25,9 @@ CONTEXT = {
     "reason": "王小明的存摺影本不清楚",
     "items": "戶籍謄本、存摺影本",
     "due_on": "2026-12-01",
+    "correct_by": "2026-12-09",
     "track_url": "https://cases.example",
+    "preferences_url": "https://cases.example/p/ab-abcdefghijklmnop",
 }
 
 
@@ -87,6 +89,35 @@ def test_a_due_date_is_written_as_each_language_writes_it(messages: Messages) ->
     assert "1 December 2026" in messages.render("accepted", "en", "mail", CONTEXT).text
 
 
+def test_a_request_for_correction_says_until_when(messages: Messages) -> None:
+    for channel in CHANNELS:
+        zh = messages.render("correction_requested", "zh-TW", channel, CONTEXT).text
+        en = messages.render("correction_requested", "en", channel, CONTEXT).text
+        assert "115年12月9日以前" in zh
+        assert "by 9 December 2026" in en
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("key", KEYS)
+def test_a_mail_says_where_to_stop_messages_and_an_sms_leaves_it_out(
+    messages: Messages, key: str, language: str
+) -> None:
+    mail = messages.render(key, language, "mail", CONTEXT)
+    assert CONTEXT["preferences_url"] in mail.text
+    assert mail.segments == 0
+    sms = messages.render(key, language, "sms", CONTEXT)
+    assert CONTEXT["preferences_url"] not in sms.text
+    assert sms.segments == len(segment(sms.text, 1).parts)
+
+
+def test_an_sms_that_could_need_more_than_four_parts_is_refused(folder: Path) -> None:
+    file = folder / "zh-TW" / "accepted.jinja"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("{% block sms %}", "{% block sms %}" + "長" * 180), "utf-8")
+    with pytest.raises(MessagesError, match=r"zh-TW/accepted\.jinja:1: an SMS has 4 parts"):
+        Messages.load(folder, load_catalogue())
+
+
 def test_what_an_event_leaves_out_leaves_no_gap(messages: Messages) -> None:
     full = messages.render("correction_requested", "zh-TW", "mail", CONTEXT).text
     assert "請補正" in full
@@ -139,7 +170,7 @@ def test_there_is_a_text_for_exactly_the_keys_that_events_lead_to() -> None:
         ("{{ number }}", "{{ 'a' * 10**9 }}", 2, "is not for messages"),
         ("{{ number }}", "{{ number.__class__ }}", 2, "getattr is not for messages"),
         ("{{ number }}", "{{ number | upper }}", 2, "no filter is called upper"),
-        ("{% block sms %}", "{% block sms %}{{ reason }}", 17, "an SMS may not name reason"),
+        ("{% block sms %}", "{% block sms %}{{ reason }}", 18, "an SMS may not name reason"),
         ("block sms", "block text", 1, "no block named sms"),
     ],
 )

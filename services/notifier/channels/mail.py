@@ -10,21 +10,29 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime
+from typing import Literal
+from uuid import UUID
 
 from aiosmtplib import SMTP
-from aiosmtplib.errors import SMTPException, SMTPResponseException
+from aiosmtplib.errors import (
+    SMTPAuthenticationError,
+    SMTPException,
+    SMTPResponseException,
+)
 from email_validator import EmailNotValidError, validate_email
 
+from services.notifier.channels.bounces import BounceAddress
+from services.notifier.channels.dkim import Signer
 from services.notifier.channels.port import (
     Accepted,
-    Channel,
     OutcomeUnknown,
     Outgoing,
     PermanentRefusal,
+    Provider,
     TemporaryRefusal,
 )
 
-_POOL = 4
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # Providers cut a link that carries too many; a new one is cheap.
 _MESSAGES_PER_LINK = 100
 _ASK_AFTER_IDLE_S = 10.0
@@ -40,30 +48,46 @@ class _Link:
     idle_since_s: float = 0.0
 
 
-class SmtpChannel(Channel):
-    """Up to four links, kept open between messages.
+class SmtpProvider(Provider):
+    """Up to `links` links, kept open between messages.
 
     The Message-ID is the notice's id, so a message that was sent twice is recognisable, and it
-    is what `Accepted` carries. Links are upgraded to TLS when the server offers it.
+    is what `Accepted` carries. With `bounces` the envelope's sender is the notice's own, and
+    receipts are asked for where the server knows RFC 3461: of success and failure; a delay is no
+    end. `signer` signs for the sender's domain.
     """
 
     def __init__(
         self,
+        name: str,
         host: str,
         port: int,
         sender: str,
         *,
-        provider: str = "smtp",
+        user: str = "",
+        password: str = "",
+        tls: Literal["starttls-if-offered", "starttls", "tls"] = "starttls-if-offered",
+        bounces: BounceAddress | None = None,
+        signer: Signer | None = None,
+        links: int = 4,
         timeout_s: float = 10.0,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        """Raises ValueError for a password that would go over a link that anybody can read."""
+        if user and tls == "starttls-if-offered" and host not in _LOOPBACK:
+            raise ValueError("a password needs smtps:// or a server that must offer STARTTLS")
+        self.name = name
         self._host = host
         self._port = port
         self._sender = _address(sender)
-        self._provider = provider
+        self._user = user
+        self._password = password
+        self._tls = tls
+        self._bounces = bounces
+        self._signer = signer
         self._timeout_s = timeout_s
         self._now = now
-        self._places = asyncio.Semaphore(_POOL)
+        self._places = asyncio.Semaphore(links)
         self._idle: list[_Link] = []
 
     async def start(self) -> None:
@@ -76,22 +100,31 @@ class SmtpChannel(Channel):
     async def send(self, message: Outgoing) -> Accepted:
         mail = compose(message, self._sender, self._now())
         recipient = _address(message.to).addr_spec
+        content = mail.as_bytes()
+        if self._signer is not None:
+            content = self._signer.sign(content) + content
         async with self._link() as link:
-            await self._offer(link, recipient)
+            await self._offer(link, recipient, message.notice_id)
             link.sent += 1
             try:
-                await link.smtp.data(mail.as_bytes())
+                await link.smtp.data(content)
             except SMTPResponseException as error:
                 raise _refusal(error) from None
             except (SMTPException, OSError):
                 raise OutcomeUnknown("mail.link_lost") from None
-        return Accepted(self._provider, str(mail["Message-ID"]))
+        return Accepted((str(mail["Message-ID"]),))
 
-    async def _offer(self, link: _Link, recipient: str) -> None:
+    async def _offer(self, link: _Link, recipient: str, notice_id: UUID) -> None:
         """Sender and recipient: whatever fails here, nothing was sent."""
+        sender, of_mail, of_recipient = self._sender.addr_spec, [], []
+        if self._bounces is not None:
+            sender = self._bounces.of(notice_id)
+            if link.smtp.supports_extension("dsn"):
+                of_mail = ["RET=HDRS", f"ENVID={notice_id}"]
+                of_recipient = ["NOTIFY=SUCCESS,FAILURE"]
         try:
-            await link.smtp.mail(self._sender.addr_spec)
-            await link.smtp.rcpt(recipient)
+            await link.smtp.mail(sender, options=of_mail)
+            await link.smtp.rcpt(recipient, options=of_recipient)
         except SMTPResponseException as error:
             raise _refusal(error) from None
         except (SMTPException, OSError):
@@ -125,9 +158,20 @@ class SmtpChannel(Channel):
         return None
 
     async def _new_link(self) -> _Link:
-        smtp = SMTP(hostname=self._host, port=self._port, timeout=self._timeout_s)
+        smtp = SMTP(
+            hostname=self._host,
+            port=self._port,
+            timeout=self._timeout_s,
+            use_tls=self._tls == "tls",
+            start_tls={"starttls": True, "tls": False}.get(self._tls),
+        )
         try:
             await smtp.connect()
+            if self._user:
+                await smtp.login(self._user, self._password)
+        except SMTPAuthenticationError:
+            smtp.close()
+            raise TemporaryRefusal("mail.sign_in") from None
         except (SMTPException, OSError):
             smtp.close()
             raise TemporaryRefusal("mail.no_connection") from None
@@ -159,6 +203,9 @@ def compose(message: Outgoing, sender: Address, date: datetime) -> EmailMessage:
     mail["Date"] = format_datetime(date)
     mail["Message-ID"] = f"<{message.notice_id}@{sender.domain}>"
     mail["Auto-Submitted"] = "auto-generated"
+    if message.unsubscribe_url:
+        mail["List-Unsubscribe"] = f"<{_one_line(message.unsubscribe_url)}>"
+        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     if not _LANGUAGE.fullmatch(message.language):
         raise PermanentRefusal("mail.language")
     mail.set_content(message.text)  # takes away every Content- header, so the last is set after it

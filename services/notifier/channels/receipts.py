@@ -1,10 +1,11 @@
-"""Delivery receipts: reading them, and one verdict for a message of several parts."""
+"""What an SMSC delivers: receipts, and what citizens answer."""
 
 import re
 import struct
-from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from aiosmpplib.codec import GSM7BitCodec
 
 # message_state of SMPP 3.4, 5.2.28, and the words for it in a receipt's text (appendix B).
 _FINAL_STATES = {
@@ -34,43 +35,72 @@ class PartReceipt:
 
     message_id: str
     state: str | None
+    code: str = ""
 
 
-def read_receipt(body: bytes) -> PartReceipt | None:
-    """The receipt in the body of a deliver_sm; None when it is none (a citizen replied).
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One deliver_sm: a receipt, or a text that a phone has sent (`sender` as the SMSC has it)."""
 
-    The parameters of SMPP 3.4 come first and the text, whose form each SMSC invents, second.
-    Dates and error codes are not looked at: their forms differ most, and nothing needs them.
-    Raises ValueError when the body cannot be read.
+    sender: str
+    text: str
+    receipt: PartReceipt | None = None
+
+
+def read_delivery(body: bytes) -> Delivery:
+    """The body of a deliver_sm.
+
+    Of a receipt the parameters of SMPP 3.4 come first and the text, whose form each SMSC invents,
+    second. Dates are not looked at: their forms differ most, and nothing needs them. Raises
+    ValueError when the body cannot be read.
     """
     try:
-        esm_class, message, options = _deliver_sm(body)
+        sender, esm_class, coding, message, options = _deliver_sm(body)
     except (IndexError, struct.error) as error:
         raise ValueError("deliver_sm is cut off") from error
+    message = message or options.get(_MESSAGE_PAYLOAD, b"")
     if (esm_class & 0b00111100) >> 2 != 1:
-        return None
-    text = (message or options.get(_MESSAGE_PAYLOAD, b"")).decode("latin-1")
+        if esm_class & 0b01000000 and message:
+            message = message[1 + message[0] :]
+        return Delivery(sender, _text(coding, message))
+    text = message.decode("latin-1")
     named = options.get(_RECEIPTED_MESSAGE_ID, b"").rstrip(b"\0").decode("latin-1")
     found = re.search(r"\bid:(\S+)", text)
     message_id = named or (found[1] if found else "")
-    if not message_id:
+    if not message_id or "\0" in message_id:
         raise ValueError("receipt without a message id")
-    if _MESSAGE_STATE in options:
-        return PartReceipt(message_id, _FINAL_STATES.get(options[_MESSAGE_STATE][0]))
+    detail = re.search(r"\berr:([0-9A-Za-z]{1,8})\b", text)
+    code = detail[1] if detail and detail[1].strip("0") else ""
+    if state := options.get(_MESSAGE_STATE):
+        return Delivery(sender, "", PartReceipt(message_id, _FINAL_STATES.get(state[0]), code))
     word = re.search(r"\bstat:(\w+)", text)
-    return PartReceipt(message_id, _FINAL_WORDS.get(word[1].upper()) if word else None)
+    final = _FINAL_WORDS.get(word[1].upper()) if word else None
+    return Delivery(sender, "", PartReceipt(message_id, final, code))
 
 
-def _deliver_sm(body: bytes) -> tuple[int, bytes, dict[int, bytes]]:
+def _text(coding: int, message: bytes) -> str:
+    """What a phone wrote; what cannot be read is replaced."""
+    if coding == 8:
+        return message.decode("utf-16-be", "replace")
+    if coding == 0:
+        try:
+            return str(GSM7BitCodec().decode(message)[0])
+        except (ValueError, KeyError, IndexError):
+            return message.decode("latin-1")
+    return message.decode("latin-1")
+
+
+def _deliver_sm(body: bytes) -> tuple[str, int, int, bytes, dict[int, bytes]]:
     at = body.index(b"\0") + 1  # service_type
-    for _ in range(2):  # source, destination: ton, npi, address
-        at = body.index(b"\0", at + 2) + 1
+    end = body.index(b"\0", at + 2)  # source: ton, npi, address
+    sender = body[at + 2 : end].decode("latin-1")
+    at = body.index(b"\0", end + 3) + 1  # destination: the same
     esm_class = body[at]
     at = body.index(b"\0", at + 3) + 1  # schedule_delivery_time
     at = body.index(b"\0", at) + 1  # validity_period
-    length = body[at + 4]
+    coding, length = body[at + 2], body[at + 4]
     message = body[at + 5 : at + 5 + length]
-    return esm_class, message, dict(_options(body, at + 5 + length))
+    return sender, esm_class, coding, message, dict(_options(body, at + 5 + length))
 
 
 def _options(body: bytes, at: int) -> Iterator[tuple[int, bytes]]:
@@ -78,53 +108,3 @@ def _options(body: bytes, at: int) -> Iterator[tuple[int, bytes]]:
         tag, length = struct.unpack_from("!HH", body, at)
         yield tag, body[at + 4 : at + 4 + length]
         at += 4 + length
-
-
-@dataclass(slots=True)
-class Whole:
-    """A message of several parts while its receipts come in."""
-
-    parts: int
-    states: dict[str, str | None] = field(default_factory=dict)
-    verdict: str | None = None
-
-    def decide(self) -> str | None:
-        """Failed as soon as one part failed, delivered when all are; a verdict stays."""
-        if self.verdict is None and len(self.states) == self.parts:
-            failed = [one for one in self.states.values() if one not in (None, "delivered")]
-            if failed:
-                self.verdict = failed[0]
-            elif None not in self.states.values():
-                self.verdict = "delivered"
-        return self.verdict
-
-
-class PartsLedger:
-    """One verdict for a message of several parts, under the id of its last part.
-
-    What is not known here (a message of one part, or of an earlier life of this process) passes
-    as it is: then the last part speaks for the whole. So it does for the oldest beyond `limit`.
-    """
-
-    def __init__(self, limit: int = 10_000) -> None:
-        self._limit = limit
-        self._whole_of: OrderedDict[str, Whole] = OrderedDict()
-
-    def accepted(self, whole: Whole, message_id: str) -> None:
-        """Call in the turn in which the answer was read, so that no receipt can be faster."""
-        whole.states[message_id] = None
-        self._whole_of[message_id] = whole
-        while len(self._whole_of) > self._limit:
-            self._whole_of.popitem(last=False)
-
-    def take(self, message_id: str, state: str) -> tuple[str, str] | None:
-        """(id, state) of the whole message once it is decided, else None.
-
-        A repeated receipt gives the same answer again: the first may not have been kept.
-        """
-        whole = self._whole_of.get(message_id)
-        if whole is None:
-            return message_id, state
-        whole.states[message_id] = state
-        verdict = whole.decide()
-        return None if verdict is None else (list(whole.states)[-1], verdict)

@@ -22,9 +22,8 @@ log = structlog.get_logger()
 _HEADER = struct.Struct("!IIII")
 _RESPONSE = 0x8000_0000
 _LONGEST_PDU = 70_000  # a message_payload of 64 KiB and what is around it
-_WINDOW = 32
 _WINDOW_TIMEOUT_S = 3.0
-_DELIVERING_AT_ONCE = 8
+_DELIVERING_AT_ONCE = 256
 OnDeliver = Callable[[bytes], Awaitable[SmppCommandStatus]]
 """Takes the body of a deliver_sm; its answer goes back to the SMSC."""
 
@@ -50,10 +49,15 @@ class Pdu:
 
 
 class SmppSession:
-    """Bound from `open` on until `closed` is set. Any number of submits at once; 32 on the way."""
+    """Bound from `open` on until `closed` is set. Of any number of submits, `window` are on the
+    way at once."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_deliver: OnDeliver
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        on_deliver: OnDeliver,
+        window: int,
     ) -> None:
         self.closed = asyncio.Event()
         self._reader = reader
@@ -61,7 +65,7 @@ class SmppSession:
         self._on_deliver = on_deliver
         self._sequence = count(1)
         self._waiting: dict[int, Callable[[Pdu | None], None]] = {}
-        self._window = asyncio.Semaphore(_WINDOW)
+        self._window = asyncio.Semaphore(window)
         self._delivering = asyncio.Semaphore(_DELIVERING_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -74,6 +78,7 @@ class SmppSession:
         password: str,
         on_deliver: OnDeliver,
         timeout_s: float,
+        window: int = 32,
         enquire_link_every_s: float = 30.0,
     ) -> "SmppSession":
         """Connect and bind; then ask now and then whether the other side is still there.
@@ -81,7 +86,8 @@ class SmppSession:
         Raises OSError, TimeoutError, LinkLost or BindRefused.
         """
         async with asyncio.timeout(timeout_s):
-            session = cls(*await asyncio.open_connection(host, port), on_deliver)
+            reader, writer = await asyncio.open_connection(host, port)
+            session = cls(reader, writer, on_deliver, window)
             session._background(session._read())
             try:
                 bind = BindTransceiver(system_id=system_id, password=password)

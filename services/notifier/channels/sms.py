@@ -1,9 +1,10 @@
 """SMS through an SMSC: which number, which parts, which refusal."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import phonenumbers
 import structlog
@@ -12,14 +13,17 @@ from aiosmpplib.state import NPI, TON, PhoneNumber, SmppCommandStatus
 
 from services.notifier.channels.port import (
     Accepted,
-    Channel,
+    OnReceipt,
+    OnReply,
     OutcomeUnknown,
     Outgoing,
     PermanentRefusal,
+    Provider,
     Receipt,
+    Reply,
     TemporaryRefusal,
 )
-from services.notifier.channels.receipts import PartsLedger, Whole, read_receipt
+from services.notifier.channels.receipts import read_delivery
 from services.notifier.channels.segments import Segments, segment
 from services.notifier.channels.smpp import (
     BindRefused,
@@ -36,6 +40,8 @@ _TRY_AGAIN = {
     SmppCommandStatus.ESME_RSYSERR,
     SmppCommandStatus.ESME_RX_T_APPN,
 }
+# The city's contracts carry national numbers only.
+_COUNTRY = 886
 _WITH_HEADER = 0b0100_0000  # esm_class: the message begins with a user data header
 _WANT_RECEIPT = 1
 # That many parts, each answered at the last moment, end within the dispatcher's lease of 60 s.
@@ -43,39 +49,42 @@ _MOST_PARTS = 4
 _RECONNECT_AFTER_S = (0.2, 1.0, 2.0, 5.0, 15.0)
 
 
-class SmppChannel(Channel):
-    """Sends each part in turn and reports receipts through `on_receipt`.
+class SmppProvider(Provider):
+    """Sends each part in turn; the receipt of each is reported through `on_receipt` as it comes.
 
-    The provider's id of a message is that of its last part; see `PartsLedger`. The reference that
-    the parts share comes from the notice's id: when a message is tried again after its second
-    part was refused, a phone joins both tries to the same message. A receipt is acknowledged
-    after `on_receipt` returned; when that raises, the SMSC is asked to bring it again.
+    The reference that the parts share comes from the notice's id: when a message is tried again
+    after its second part was refused, a phone joins both tries to the same message. A receipt, or
+    a citizen's answer, is acknowledged after `on_receipt` or `on_reply` returned; when that
+    raises, the SMSC is asked to bring it again.
     """
 
     def __init__(
         self,
+        name: str,
         host: str,
         port: int,
         system_id: str,
         password: str,
         sender: str,
-        on_receipt: Callable[[Receipt], Awaitable[None]],
+        on_receipt: OnReceipt,
+        on_reply: OnReply,
         *,
-        provider: str = "smpp",
+        window: int = 32,
         answer_timeout_s: float = 10.0,
         link_timeout_s: float = 3.0,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Raises ValueError when the SMSC could never take these (a password above 8 letters)."""
         BindTransceiver(system_id=system_id, password=password).pdu()
+        self.name = name
         self._source = _source(sender)
         self._address = (host, port, system_id, password)
         self._on_receipt = on_receipt
-        self._provider = provider
+        self._on_reply = on_reply
+        self._window = window
         self._answer_timeout_s = answer_timeout_s
         self._link_timeout_s = link_timeout_s
         self._now = now
-        self._parts = PartsLedger()
         self._session: SmppSession | None = None
         self._bound = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -100,19 +109,11 @@ class SmppChannel(Channel):
             session = await self._link()
         except TimeoutError:
             raise TemporaryRefusal("sms.no_connection") from None
-        whole = Whole(len(segments.parts))
-        message_id = ""
-
-        def accepted(part_id: str) -> None:
-            nonlocal message_id
-            message_id = part_id
-            if segments.concatenated:
-                self._parts.accepted(whole, part_id)
-
+        message_ids: list[str] = []
         for part in segments.parts:
             submit = self._submit_sm(destination, part, segments)
             try:
-                status = await session.submit(submit, accepted, self._answer_timeout_s)
+                status = await session.submit(submit, message_ids.append, self._answer_timeout_s)
             except WindowFull:
                 raise TemporaryRefusal("sms.window_full") from None
             except TimeoutError:
@@ -123,7 +124,7 @@ class SmppChannel(Channel):
                 raise TemporaryRefusal(f"sms.{status_name(status)}")
             if status != SmppCommandStatus.ESME_ROK:
                 raise PermanentRefusal(f"sms.{status_name(status)}")
-        return Accepted(self._provider, message_id)
+        return Accepted(tuple(message_ids))
 
     def _submit_sm(self, destination: PhoneNumber, part: bytes, segments: Segments) -> SubmitSm:
         submit = SubmitSm(
@@ -150,7 +151,10 @@ class SmppChannel(Channel):
         while True:
             try:
                 self._session = await SmppSession.open(
-                    *self._address, self._on_deliver, timeout_s=self._link_timeout_s
+                    *self._address,
+                    self._on_deliver,
+                    timeout_s=self._link_timeout_s,
+                    window=self._window,
                 )
             except (OSError, TimeoutError, LinkLost, BindRefused) as error:
                 log.warning("sms.bind_failed", error=repr(error))
@@ -167,38 +171,74 @@ class SmppChannel(Channel):
 
     async def _on_deliver(self, body: bytes) -> SmppCommandStatus:
         try:
-            receipt = read_receipt(body)
+            delivery = read_delivery(body)
         except ValueError as error:
             log.warning("sms.receipt_unreadable", error=str(error))
             return SmppCommandStatus.ESME_RX_P_APPN
-        if receipt is None:
-            log.info("sms.reply_ignored")
-            return SmppCommandStatus.ESME_ROK
-        if receipt.state is None:
-            return SmppCommandStatus.ESME_ROK
-        decided = self._parts.take(receipt.message_id, receipt.state)
-        if decided is None:
-            return SmppCommandStatus.ESME_ROK
         try:
-            # Our own clock: an SMSC writes its local time and does not say which.
-            await self._on_receipt(Receipt(self._provider, *decided, self._now()))
+            if delivery.receipt is None:
+                await self._answered(delivery.sender, delivery.text)
+            elif delivery.receipt.state is not None:
+                # Our own clock: an SMSC writes its local time and does not say which.
+                receipt = Receipt(
+                    self.name,
+                    delivery.receipt.message_id,
+                    delivery.receipt.state,
+                    self._now(),
+                    code=delivery.receipt.code,
+                )
+                await self._on_receipt(receipt)
         except Exception as error:  # noqa: BLE001  whatever it was, the SMSC keeps the receipt
-            log.warning("sms.receipt_not_kept", error=repr(error))
+            log.warning("sms.receipt_not_kept", error=type(error).__name__)
             return SmppCommandStatus.ESME_RX_T_APPN
         return SmppCommandStatus.ESME_ROK
 
+    async def _answered(self, sender: str, text: str) -> None:
+        """A citizen answered."""
+        try:
+            number = phonenumbers.parse("+" + sender.lstrip("+"), None)
+            if not phonenumbers.is_valid_number(number):
+                number = phonenumbers.parse(sender, "TW")
+        except phonenumbers.NumberParseException:
+            log.warning("sms.reply_from_nobody")
+            return
+        e164 = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+        await self._on_reply(Reply(self.name, e164, text))
 
-def _destination(to: str) -> PhoneNumber:
+
+def destination_problem(to: str) -> str | None:
+    """Why no text message can go to this number, as a code; None when it can."""
+    try:
+        _destination(to)
+    except PermanentRefusal as error:
+        return error.code
+    return None
+
+
+@lru_cache(maxsize=10_000)
+def _number(to: str) -> str:
+    """The digits of a mobile of this country, or the code of what is wrong with it."""
     try:
         number = phonenumbers.parse(to, None)
     except phonenumbers.NumberParseException:
-        raise PermanentRefusal("sms.not_a_number") from None
-    if phonenumbers.number_type(number) != phonenumbers.PhoneNumberType.MOBILE:
-        raise PermanentRefusal("sms.not_mobile")
+        return "sms.not_a_number"
+    kind = phonenumbers.number_type(number)
+    if number.country_code != _COUNTRY:
+        return "sms.foreign"
+    if kind == phonenumbers.PhoneNumberType.FIXED_LINE:
+        return "sms.landline"
+    if kind != phonenumbers.PhoneNumberType.MOBILE:
+        return "sms.not_mobile"
     if number.extension:
-        raise PermanentRefusal("sms.has_extension")
-    digits = f"{number.country_code}{phonenumbers.national_significant_number(number)}"
-    return PhoneNumber(digits, TON.INTERNATIONAL, NPI.ISDN)
+        return "sms.has_extension"
+    return f"{number.country_code}{phonenumbers.national_significant_number(number)}"
+
+
+def _destination(to: str) -> PhoneNumber:
+    found = _number(to)
+    if not found.isdecimal():
+        raise PermanentRefusal(found)
+    return PhoneNumber(found, TON.INTERNATIONAL, NPI.ISDN)
 
 
 def _source(sender: str) -> PhoneNumber:
