@@ -12,7 +12,16 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from benchmarks import forwarding, intake, latency, machine, recovery, relay, routers
+from benchmarks import (
+    forwarding,
+    intake,
+    latency,
+    machine,
+    notices,
+    recovery,
+    relay,
+    routers,
+)
 from benchmarks.report import Section, Table
 from benchmarks.scale import FULL, QUICK, Scale
 from benchmarks.stand import ROOT, Stand, stand
@@ -25,6 +34,7 @@ QUESTIONS: dict[str, Measure] = {
     "relay": relay.measure,
     "latency": latency.measure,
     "intake": intake.measure,
+    "notices": notices.measure,
     "recovery": recovery.measure,
 }
 

@@ -1,7 +1,7 @@
 """The input of every measurement: applications from one seed, as requests and as events."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
@@ -40,14 +40,23 @@ def _bodies() -> Iterator[dict[str, Any]]:
 
 def submitted(topic: str) -> Iterator[Outgoing]:
     """Endless application.submitted events as intake makes them, sealed part included."""
-    catalogue, vault = load_catalogue(), Vault(_MASTER_KEY)
     now = datetime.now(UTC)
+    for out, _, _ in submitted_with_keys(topic, _MASTER_KEY, lambda: now):
+        yield out
+
+
+def submitted_with_keys(
+    topic: str, master_key: SecretStr, clock: Callable[[], datetime]
+) -> Iterator[tuple[Outgoing, UUID, bytes]]:
+    """The same, each with its case and the case's key, wrapped by `master_key`."""
+    catalogue, vault = load_catalogue(), Vault(master_key)
     for n, body in enumerate(_bodies(), start=1):
         checked, errors = check(ApplicationForm.model_validate(body), catalogue)
         if checked is None:
             raise ValueError(f"sample {n} is not valid: {errors}")
+        now = clock()
         case_id = uuid5(_NAMESPACE, str(n))
-        key, _ = vault.new_key(case_id)
+        key, wrapped = vault.new_key(case_id)
         parts: Any = {"applicant", "contact", "address", "answers"}
         event = ApplicationSubmitted(
             id=derived_id(case_id, "submitted"),
@@ -60,4 +69,4 @@ def submitted(topic: str) -> Iterator[Outgoing]:
             facts=checked.facts,
             sealed=key.seal(checked.form.model_dump_json(include=parts).encode()),
         )
-        yield encode(topic, event)
+        yield encode(topic, event), case_id, wrapped

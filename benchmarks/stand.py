@@ -39,7 +39,7 @@ from shared.runtime import kafka, migrations
 from shared.runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
-CITY = (*plan.SERVICES, "mailbox", "sms")
+CITY = (*plan.PROCESSES, "mailbox", "sms")
 # Runs only where a router is killed.
 SECOND_ROUTER = "router-2"
 _READY_S = 60.0
@@ -75,13 +75,17 @@ class Stand:
             kafka_password=SecretStr(self.secrets.kafka[user]),
         )
 
-    async def start(self, *names: str, only: str | None = None) -> None:
-        """Start services, or one part of them, and wait until they are healthy."""
+    async def start(
+        self, *names: str, only: str | None = None, changes: Mapping[str, str] | None = None
+    ) -> None:
+        """Start services, or one part of them, and wait until they are healthy. `changes` are
+        settings other than the city's."""
         programs = self._services()
         for name in names:
             program = programs[name]
             command = [*program.command, *(["--only", only] if only else [])]
-            self.supervisor.start(Program(name, command, program.environment))
+            environment = {**program.environment, **(changes or {})}
+            self.supervisor.start(Program(name, command, environment))
         await self.ready(*names)
 
     async def ready(self, *names: str) -> None:
