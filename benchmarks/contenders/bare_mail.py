@@ -30,7 +30,7 @@ async def main(job: BareJob) -> None:
             while (number := next(numbers)) < job.messages:
                 to = f"u{number}@mail.example"
                 message = Outgoing(uuid4(), to, "Case", job.text, "zh-TW")
-                mail = compose(message, sender, datetime.now(UTC)).as_bytes()
+                mail = compose(message, sender, datetime.now(UTC))
                 await client.mail(sender.addr_spec)
                 await client.rcpt(to)
                 await client.data(mail)

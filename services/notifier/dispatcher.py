@@ -17,7 +17,6 @@ from services.notifier.consents import Consents, is_stop
 from services.notifier.domain import Choice, Claimed, hash_of
 from services.notifier.handlers import Destination, Outcomes, Result, Sender, destination_of
 from services.notifier.orders import carry_out
-from services.notifier.settings import NotifierSettings
 from services.notifier.store import sql
 from shared.contract.errors import PermanentError
 from shared.runtime import metrics
@@ -39,7 +38,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        settings: NotifierSettings,
+        forget_after_days: int,
         pool: Pool,
         vault: Vault,
         sender: Sender,
@@ -48,7 +47,7 @@ class Dispatcher:
         ring: Callable[[], None],
         ready: Callable[[], Awaitable[None]],
     ) -> None:
-        self._settings = settings
+        self._forget_after_days = forget_after_days
         self._pool = pool
         self._vault = vault
         self._sender = sender
@@ -166,7 +165,7 @@ class Dispatcher:
 
     async def _purge(self) -> None:
         """Addresses of cases that ended long ago, and receipts that nobody waited for."""
-        days = self._settings.forget_after_days
+        days = self._forget_after_days
         forgotten = await rows(sql.forget_addresses(self._pool, days=days))
         await sql.forget_receipts(self._pool, days=days)
         if forgotten:

@@ -119,7 +119,14 @@ async def run(only: tuple[str, ...] = PARTS) -> None:
         )
         # A ledger from an older copy does not know what was sent since: it would be sent again.
         dispatcher = Dispatcher(
-            settings, pool, vault, sender, outcomes, consents, bell.ring, relay.until_it_fits
+            settings.forget_after_days,
+            pool,
+            vault,
+            sender,
+            outcomes,
+            consents,
+            bell.ring,
+            relay.until_it_fits,
         )
         parts["dispatcher"] = dispatcher.run
     if "relay" in only:

@@ -43,7 +43,7 @@ SIGNER = Signer("casebus.example", "rsa", pem(KEY), lambda: NOW.timestamp())
 
 def mail(text: str = "您好:\n\n案件已受理。\n", subject: str = "案件已受理") -> bytes:
     message = Outgoing(NOTICE, "wang@example.org", subject, text, "zh-TW", "https://c.example/p/a")
-    return compose(message, _address("noreply@casebus.example"), NOW).as_bytes()
+    return compose(message, _address("noreply@casebus.example"), NOW)
 
 
 def signed(content: bytes) -> bytes:

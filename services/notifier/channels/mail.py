@@ -2,14 +2,15 @@
 
 import asyncio
 import re
+from base64 import encodebytes
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.header import Header
 from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Literal
 from uuid import UUID
 
@@ -37,8 +38,8 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _MESSAGES_PER_LINK = 100
 _ASK_AFTER_IDLE_S = 10.0
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
-# 7bit: every server takes it, also one that does not know 8BITMIME.
-_POLICY = SMTP_POLICY.clone(cte_type="7bit")
+# What every server passes on as it is: ASCII, in lines that are not too long.
+_PLAIN = re.compile(r"([\t\x20-\x7e]{0,900}\n)*[\t\x20-\x7e]{0,900}")
 
 
 @dataclass(slots=True)
@@ -98,9 +99,8 @@ class SmtpProvider(Provider):
             await _quit(self._idle.pop())
 
     async def send(self, message: Outgoing) -> Accepted:
-        mail = compose(message, self._sender, self._now())
+        content = compose(message, self._sender, self._now())
         recipient = _address(message.to).addr_spec
-        content = mail.as_bytes()
         if self._signer is not None:
             content = self._signer.sign(content) + content
         async with self._link() as link:
@@ -112,7 +112,7 @@ class SmtpProvider(Provider):
                 raise _refusal(error) from None
             except (SMTPException, OSError):
                 raise OutcomeUnknown("mail.link_lost") from None
-        return Accepted((str(mail["Message-ID"]),))
+        return Accepted((message_id(message, self._sender),))
 
     async def _offer(self, link: _Link, recipient: str, notice_id: UUID) -> None:
         """Sender and recipient: whatever fails here, nothing was sent."""
@@ -191,28 +191,51 @@ class SmtpProvider(Provider):
         self._idle.append(link)
 
 
-def compose(message: Outgoing, sender: Address, date: datetime) -> EmailMessage:
-    """The mail of a notice. No value can add a header: each is one line, or refused.
+def compose(message: Outgoing, sender: Address, date: datetime) -> bytes:
+    """The mail of a notice, its lines ended by CR LF. No value can add a header: each is one line
+    of ASCII, or refused.
 
-    Raises PermanentRefusal when the recipient or the language cannot stand in a header.
+    Written by hand: the standard library's headers cost half of a mail's time. Raises
+    PermanentRefusal when the recipient or the language cannot stand in a header.
     """
-    mail = EmailMessage(policy=_POLICY)
-    mail["From"] = sender
-    mail["To"] = _address(message.to)
-    mail["Subject"] = _one_line(message.subject)
-    mail["Date"] = format_datetime(date)
-    mail["Message-ID"] = f"<{message.notice_id}@{sender.domain}>"
-    mail["Auto-Submitted"] = "auto-generated"
-    if message.unsubscribe_url:
-        mail["List-Unsubscribe"] = f"<{_one_line(message.unsubscribe_url)}>"
-        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     if not _LANGUAGE.fullmatch(message.language):
         raise PermanentRefusal("mail.language")
-    mail.set_content(message.text)  # takes away every Content- header, so the last is set after it
-    mail["Content-Language"] = message.language
-    return mail
+    plain = _PLAIN.fullmatch(message.text) is not None
+    headers = [
+        ("From", sender.addr_spec),
+        ("To", _address(message.to).addr_spec),
+        ("Subject", _encoded(_one_line(message.subject))),
+        ("Date", format_datetime(date)),
+        ("Message-ID", message_id(message, sender)),
+        ("Auto-Submitted", "auto-generated"),
+    ]
+    if message.unsubscribe_url:
+        headers += [
+            ("List-Unsubscribe", f"<{_one_line(message.unsubscribe_url)}>"),
+            ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
+        ]
+    headers += [
+        ("MIME-Version", "1.0"),
+        ("Content-Type", f'text/plain; charset="{"us-ascii" if plain else "utf-8"}"'),
+        ("Content-Transfer-Encoding", "7bit" if plain else "base64"),
+        ("Content-Language", message.language),
+    ]
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    text = message.text.replace("\n", "\r\n").encode()
+    body = text if plain else encodebytes(text).replace(b"\n", b"\r\n")
+    return head.encode("ascii") + b"\r\n" + body
 
 
+def message_id(message: Outgoing, sender: Address) -> str:
+    return f"<{message.notice_id}@{sender.domain}>"
+
+
+def _encoded(subject: str) -> str:
+    """By RFC 2047, folded."""
+    return Header(subject, "utf-8", 75, "Subject").encode(linesep="\r\n")
+
+
+@lru_cache(maxsize=1000)
 def _address(text: str) -> Address:
     try:
         found = validate_email(text, check_deliverability=False, test_environment=True)
