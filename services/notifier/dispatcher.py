@@ -5,9 +5,9 @@ waits for holds no other.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from uuid import UUID
+from typing import Any
 
 import structlog
 
@@ -22,7 +22,7 @@ from shared.contract.errors import PermanentError
 from shared.runtime import metrics
 from shared.runtime.postgres import TRANSIENT, Pool, rows
 from shared.runtime.process import side_by_side
-from shared.runtime.vault import Vault
+from shared.runtime.vault import CaseKey, Vault
 
 log = structlog.get_logger()
 _IDLE_POLL_S = 0.2
@@ -100,24 +100,43 @@ class Dispatcher:
         """Claim and send on this channel, as many at once as its providers take."""
         routes, under_way = self._sender.routes[channel], self._under_way[channel]
         while True:
+            claimed: Sequence[Claimed] = []
             try:
                 room = await routes.room(len(under_way))
                 claimed = await self._outcomes.claim(channel, room) if room else []
-                if claimed:
-                    for one, to, choice in await self._prepared(claimed):
-                        task = asyncio.create_task(self._send(one, to, choice))
-                        under_way.add(task)
-                        task.add_done_callback(under_way.discard)
+                prepared = await self._prepared(claimed) if claimed else []
             except TRANSIENT as error:
                 log.warning("dispatcher.retry", channel=channel, error=repr(error))
+                self._hand_back(claimed)
                 await asyncio.sleep(_RETRY_S)
                 continue
+            for one, to, choice in prepared:
+                self._begin(channel, self._send(one, to, choice))
             if len(claimed) == room and under_way:
                 await asyncio.wait(
                     under_way, return_when=asyncio.FIRST_COMPLETED, timeout=_IDLE_POLL_S
                 )
             elif len(claimed) < room or not room:
                 await asyncio.sleep(_IDLE_POLL_S)
+
+    def _hand_back(self, claimed: Sequence[Claimed]) -> None:
+        """They certainly were not sent: they are due again, not lost with their lease."""
+        for one in claimed:
+            back = Result(one.notice, "created", "handed back")
+            self._begin(one.notice.channel, self._results.put(back))
+
+    def _begin(self, channel: str, work: Coroutine[Any, Any, None]) -> None:
+        under_way = self._under_way[channel]
+
+        def ended(task: asyncio.Task[None]) -> None:
+            under_way.discard(task)
+            # What could not be kept was said where it could not be.
+            if not task.cancelled():
+                task.exception()
+
+        task = asyncio.create_task(work)
+        under_way.add(task)
+        task.add_done_callback(ended)
 
     async def _prepared(
         self, claimed: Sequence[Claimed]
@@ -128,22 +147,25 @@ class Dispatcher:
             keys = await self._vault.open_many(connection, cases, "notice")
         found = []
         for one in claimed:
-            case_id: UUID = one.notice.case_id
             try:
-                key = keys[case_id]
-                to = destination_of(one.notice, key.unseal(one.sealed))
-            except KeyError:
-                to = Destination(None, "vault.no_key", "")
+                to = self._destination(one, keys[one.notice.case_id])
             except PermanentError as error:
                 to = Destination(None, error.code, "")
             except ValueError:
                 to = Destination(None, "contact.unreadable", "")
-            if to.address is not None:
-                hashed = hash_of(self._consents.secret, one.notice.channel, to.address)
-                to = replace(to, hashed=hashed)
             found.append((one, to))
         choices = await self._outcomes.choices([to.hashed for _, to in found if to.hashed])
         return [(one, to, choices.get(to.hashed, Choice())) for one, to in found]
+
+    def _destination(self, claimed: Claimed, key: CaseKey | PermanentError) -> Destination:
+        """Raises PermanentError or ValueError."""
+        if isinstance(key, PermanentError):
+            raise key
+        to = destination_of(claimed.notice, key.unseal(claimed.sealed))
+        if to.address is None:
+            return to
+        hashed = hash_of(self._consents.secret, claimed.notice.channel, to.address)
+        return replace(to, hashed=hashed)
 
     async def _send(self, claimed: Claimed, to: Destination, choice: Choice) -> None:
         result = await self._sender.send(claimed, to, choice)

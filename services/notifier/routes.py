@@ -111,10 +111,6 @@ class Sent:
     attempts: tuple[Attempt, ...]
     accepted: Accepted | None = None
 
-    @property
-    def last(self) -> Attempt | None:
-        return self.attempts[-1] if self.attempts else None
-
 
 class Routes:
     """The providers of one channel; at most `places` messages are under way at once."""

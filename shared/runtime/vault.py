@@ -54,31 +54,33 @@ class Vault:
     async def open(self, connection: Connection, case_id: UUID, purpose: str) -> CaseKey:
         """The key of a case. Raises PermanentError vault.no_key once it was shredded."""
         wrapped = await connection.fetchval("SELECT vault.open_key($1, $2)", case_id, purpose)
-        if wrapped is None:
-            raise PermanentError("vault.no_key", f"case {case_id} has no key (any more)")
         return self._unwrapped(case_id, wrapped)
 
     async def open_many(
         self, connection: Connection, case_ids: Sequence[UUID], purpose: str
-    ) -> dict[UUID, CaseKey]:
-        """The keys of these cases, in one question; without those that have none (any more)."""
+    ) -> dict[UUID, CaseKey | PermanentError]:
+        """The keys of these cases, in one question; of each that cannot be opened, why."""
         found = await connection.fetch(
             "SELECT case_id, vault.open_key(case_id, $2) AS wrapped"
             " FROM unnest($1::uuid[]) AS asked(case_id)",
             case_ids,
             purpose,
         )
-        return {
-            row["case_id"]: self._unwrapped(row["case_id"], row["wrapped"])
-            for row in found
-            if row["wrapped"] is not None
-        }
+        opened: dict[UUID, CaseKey | PermanentError] = {}
+        for row in found:
+            try:
+                opened[row["case_id"]] = self._unwrapped(row["case_id"], row["wrapped"])
+            except PermanentError as error:
+                opened[row["case_id"]] = error
+        return opened
 
-    def _unwrapped(self, case_id: UUID, wrapped: bytes) -> CaseKey:
+    def _unwrapped(self, case_id: UUID, wrapped: bytes | None) -> CaseKey:
+        if wrapped is None:
+            raise PermanentError("vault.no_key", f"case {case_id} has no key (any more)")
         try:
             key = self._master.decrypt(
                 wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], case_id.bytes
             )
-        except InvalidTag as error:
+            return CaseKey(case_id, key)
+        except (ValueError, InvalidTag) as error:
             raise PermanentError("vault.master_key", "the master key does not fit") from error
-        return CaseKey(case_id, key)

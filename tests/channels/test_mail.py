@@ -160,6 +160,18 @@ async def test_many_mails_at_once_share_four_links(
     assert server.links_made == 4
 
 
+async def test_who_waits_too_long_for_a_link_was_certainly_not_sent(
+    server: MailServer, mails: Mails
+) -> None:
+    channel = SmtpProvider("relay", "127.0.0.1", server.port, SENDER, links=1, timeout_s=0.2)
+    async with channel._link():
+        with pytest.raises(TemporaryRefusal, match=r"mail\.busy"):
+            await channel.send(outgoing())
+    await channel.send(outgoing())
+    assert len(mails.all()) == 1
+    await channel.stop()
+
+
 async def test_a_link_is_recycled_after_a_hundred_mails(
     channel: SmtpProvider, server: MailServer
 ) -> None:

@@ -201,6 +201,48 @@ async def test_a_case_whose_key_was_shredded_can_be_told_nothing_more(bench: Ben
     assert provider.sent == []
 
 
+async def test_what_cannot_be_opened_or_read_holds_nobody_up(bench: Bench) -> None:
+    broken, odd, lone = [await bench.case() for _ in range(3)]
+    await bench.admin.execute("UPDATE vault.keys SET wrapped = 'x' WHERE case_id = $1", broken)
+    for case_id, contact in ((odd, "[]"), (lone, '{"phone": "+88691234\\ud800"}')):
+        key = await bench.vault.open(bench.admin, case_id, "test")
+        await bench.admin.execute(
+            "UPDATE notifier.recipients SET sealed = $2 WHERE case_id = $1",
+            case_id,
+            key.seal(f'{{"contact": {contact}}}'.encode()),
+        )
+    cases = [broken, odd, lone, await bench.case()]
+    await bench.keep(*(notice(case_id=case_id) for case_id in cases))
+    async with bench.dispatching(Counts()):
+        await eventually(bench.states, lambda found: found == {"suppressed": 3, "sent": 1})
+    rows = await bench.pool.fetch("SELECT reason FROM notifier.notices WHERE state <> 'sent'")
+    assert {row["reason"] for row in rows} == {
+        "vault.master_key",
+        "contact.unreadable",
+        "sms.not_a_number",
+    }
+
+
+async def test_what_was_claimed_and_could_not_be_opened_in_time_is_due_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.keep(notice(case_id=await bench.case()))
+    open_many, asked = bench.vault.open_many, []
+
+    async def away_once(*arguments: Any) -> Any:
+        asked.append(arguments)
+        if len(asked) == 1:
+            raise ConnectionError("the database went away")
+        return await open_many(*arguments)
+
+    monkeypatch.setattr(bench.vault, "open_many", away_once)
+    provider = Counts()
+    async with bench.dispatching(provider):
+        await eventually(bench.states, lambda found: found == {"sent": 1})
+    assert (await bench.one())["tries"] == 1
+    assert len(provider.sent) == 1
+
+
 async def test_every_opening_of_an_address_is_written_down(bench: Bench) -> None:
     case_id = await bench.case()
     await bench.keep(notice(case_id=case_id))

@@ -133,7 +133,12 @@ class SmtpProvider(Provider):
     @asynccontextmanager
     async def _link(self) -> AsyncIterator[_Link]:
         """A link for one message. It goes back to the pool when it is fit for another."""
-        async with self._places:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._places.acquire()
+        except TimeoutError:
+            raise TemporaryRefusal("mail.busy") from None
+        try:
             link = await self._idle_link() or await self._new_link()
             try:
                 yield link
@@ -144,6 +149,8 @@ class SmtpProvider(Provider):
                 link.smtp.close()
                 raise
             await self._give_back(link, after_refusal=False)
+        finally:
+            self._places.release()
 
     async def _idle_link(self) -> _Link | None:
         while self._idle:
