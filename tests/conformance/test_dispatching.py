@@ -204,7 +204,7 @@ async def test_a_case_whose_key_was_shredded_can_be_told_nothing_more(bench: Ben
 async def test_what_cannot_be_opened_or_read_holds_nobody_up(bench: Bench) -> None:
     broken, odd, lone = [await bench.case() for _ in range(3)]
     await bench.admin.execute("UPDATE vault.keys SET wrapped = 'x' WHERE case_id = $1", broken)
-    for case_id, contact in ((odd, "[]"), (lone, '{"phone": "+88691234\\ud800"}')):
+    for case_id, contact in ((odd, "[]"), (lone, '{"phone": "+886912345678\\ud800"}')):
         key = await bench.vault.open(bench.admin, case_id, "test")
         await bench.admin.execute(
             "UPDATE notifier.recipients SET sealed = $2 WHERE case_id = $1",
@@ -216,11 +216,8 @@ async def test_what_cannot_be_opened_or_read_holds_nobody_up(bench: Bench) -> No
     async with bench.dispatching(Counts()):
         await eventually(bench.states, lambda found: found == {"suppressed": 3, "sent": 1})
     rows = await bench.pool.fetch("SELECT reason FROM notifier.notices WHERE state <> 'sent'")
-    assert {row["reason"] for row in rows} == {
-        "vault.master_key",
-        "contact.unreadable",
-        "sms.not_a_number",
-    }
+    reasons = sorted(row["reason"] for row in rows)
+    assert reasons == ["contact.unreadable", "contact.unreadable", "vault.master_key"]
 
 
 async def test_what_was_claimed_and_could_not_be_opened_in_time_is_due_again(
