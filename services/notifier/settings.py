@@ -2,9 +2,18 @@
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
+from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 from services.notifier.domain import parse_quiet
 from shared.runtime.settings import SealedSettings
@@ -27,6 +36,27 @@ class ProviderSettings(BaseModel):
     weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
     rate_per_s: Annotated[float | None, Field(gt=0, le=100_000)] = None
     price_twd: Annotated[Decimal | None, Field(ge=0, le=1000)] = None
+
+    @field_validator("url")
+    @classmethod
+    def _can_be_reached(cls, value: SecretStr) -> SecretStr:
+        # Never with the address itself: a password stands in it.
+        try:
+            url = urlsplit(value.get_secret_value())
+            host, _ = url.hostname, url.port
+        except ValueError:
+            raise ValueError("the url cannot be read: is its port a number?") from None
+        if not host:
+            raise ValueError("the url names no host")
+        if url.scheme.startswith("http") and not url.password:
+            raise ValueError(
+                "a gateway needs a token, https://:TOKEN@HOST: receipts are signed by it"
+            )
+        if url.scheme == "smpp" and not 0 < len(unquote(url.password or "")) <= 8:
+            raise ValueError(
+                "smpp://ACCOUNT:PASSWORD@HOST needs a password of 8 characters at most"
+            )
+        return value
 
 
 Providers = Annotated[tuple[ProviderSettings, ...], Field(min_length=1, max_length=8)]
@@ -64,6 +94,12 @@ class NotifierSettings(SealedSettings):
     forget_after_days: Annotated[int, Field(ge=1, le=3660)] = 30
     sms_at_once: Annotated[int, Field(ge=1, le=1000)] = 128
     mail_at_once: Annotated[int, Field(ge=1, le=1000)] = 32
+
+    @model_validator(mode="after")
+    def _key_has_a_name(self) -> Self:
+        if (self.dkim_key_file is None) != (not self.dkim_selector):
+            raise ValueError("give both, CASEBUS_DKIM_KEY_FILE and CASEBUS_DKIM_SELECTOR, or none")
+        return self
 
     @field_validator("sms_providers", "mail_providers")
     @classmethod
