@@ -16,11 +16,10 @@ from tests.faults.load import FULL, TIMEOUT_S, Aftermath, Traffic, applications,
 
 pytestmark = pytest.mark.timeout(TIMEOUT_S)
 _SEED = 20261124
-_VICTIMS = ["router", "intake"] * (8 if FULL else 1) + [
-    "backoffice",
-    "notifier",
-    "dispatcher",
-    "router",
+_VICTIMS = [
+    *["router", "intake"] * (8 if FULL else 1),
+    *["dispatcher"] * (6 if FULL else 2),
+    *("backoffice", "notifier", "router"),
 ]
 _RATE = 12.0
 _ENDED_WITHIN_S = 120
