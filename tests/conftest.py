@@ -1,5 +1,6 @@
 """What all suites share: one city for those that only add cases to it."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,14 @@ from tests.city import ROOT, City
 _WITHOUT_A_CITY = ("unit", "rules", "model")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Those that need no city come first, and those that have one of their own last: once one
-    runs, it takes its share of the machine to the end."""
+    runs, it takes its share of the machine to the end. What only waits for minutes is left to
+    `make test-faults`."""
+    if os.environ.get("CASEBUS_FAULTS") != "full":
+        slow = [item for item in items if item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
 
     def turn(item: pytest.Item) -> int:
         suite = item.path.relative_to(ROOT / "tests").parts[0]

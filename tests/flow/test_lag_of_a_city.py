@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import pytest
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
@@ -94,6 +95,7 @@ async def set_back(city: City, user: str, group: str) -> None:
         await consumer.commit({partition: OffsetAndMetadata(at - 1, "")})
 
 
+@pytest.mark.full
 async def test_each_consumer_and_outbox_is_shown_as_what_it_is(city: City) -> None:
     """Set back, gone, standing still, held by a transaction; all at once, as each takes half a
     minute to show."""
