@@ -35,7 +35,7 @@ test-unit: .venv/.ready ## Only those that need neither
 	@$(BIN)/pytest tests/unit
 
 test-faults: .venv/.ready ## The ten faults in their full form, with three brokers
-	@CASEBUS_FAULTS=full $(BIN)/pytest tests/faults tests/flow/test_lag_of_a_city.py
+	@CASEBUS_FAULTS=full $(BIN)/pytest tests/faults tests/flow/test_lag_of_a_city.py tests/local/test_three_brokers.py
 
 test-rules: .venv/.ready ## Rules against oracle and peer: all 10,000 random rule sets
 	@CASEBUS_RULES=full $(BIN)/pytest tests/rules

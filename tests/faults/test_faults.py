@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(TIMEOUT_S)
 _SEED = 20261124
 _VICTIMS = [
     *["router", "intake"] * (8 if FULL else 1),
-    *["dispatcher"] * (6 if FULL else 2),
+    *["dispatcher"] * (6 if FULL else 1),
     *("backoffice", "notifier", "router"),
 ]
 _RATE = 12.0

@@ -101,6 +101,7 @@ async def test_a_broker_that_is_killed_costs_no_application(city: City) -> None:
     await _restarted(city, "kafka-1", killed)
 
 
+@pytest.mark.full
 async def test_a_broker_whose_disk_was_emptied_comes_back_with_every_record(city: City) -> None:
     before = (await city.acommand("audit"))["applications"]
     folder = city.folder / "kafka-2"

@@ -26,7 +26,7 @@ _LONGEST = 5_000
 
 
 @given(st.lists(_PIECES, max_size=12).map("".join))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_text_is_refused_with_its_place_or_is_short(text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         texts = Path(shutil.copytree(FOLDER, Path(folder) / "messages"))
