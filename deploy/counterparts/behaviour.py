@@ -13,6 +13,7 @@ class Behaviour(Enum):
     QUEUE_FULL = auto()
     REFUSE = auto()
     SILENT = auto()
+    SLOW = auto()
     CUT = auto()
     UNDELIVERABLE = auto()
     LATE = auto()
@@ -26,6 +27,7 @@ _OF_NUMBER = {
     "886900000020": Behaviour.QUEUE_FULL,
     "886900000011": Behaviour.REFUSE,
     "886900000000": Behaviour.SILENT,
+    "886900000010": Behaviour.SLOW,
     "886900000099": Behaviour.CUT,
     "886900000005": Behaviour.UNDELIVERABLE,
     "886900000006": Behaviour.LATE,

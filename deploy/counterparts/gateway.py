@@ -24,6 +24,7 @@ _REFUSALS = {
 }
 GATEWAY_ID = "g-"
 _SILENT_S = 3600.0
+_SLOW_S = 2.0
 _RECEIPT_AGAIN_AFTER_S = 0.5
 _RECEIPT_TRIES = 600
 
@@ -95,6 +96,8 @@ class Gateway:
         self._taken[body.reference] = part.id
         if behaviour in (Behaviour.SILENT, Behaviour.CUT):
             await asyncio.sleep(_SILENT_S)
+        if behaviour is Behaviour.SLOW:
+            await asyncio.sleep(_SLOW_S)
         if body.receipts_url:
             state = "undeliverable" if behaviour is Behaviour.UNDELIVERABLE else "delivered"
             task = asyncio.create_task(self._bring(body, part, state))

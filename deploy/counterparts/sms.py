@@ -6,6 +6,7 @@ It is a real SMPP 3.4 server, and it can misbehave as real ones do. These number
     +886900000020    refused: queue full (ESME_RMSGQFUL)
     +886900000011    refused: no such number (ESME_RINVDSTADR)
     +886900000000    taken, never answered
+    +886900000010    taken, and answered two seconds later
     +886900000099    taken, and the link is cut before the answer
     +886900000005    taken, and the receipt says UNDELIV
     +886900000006    taken, and the receipt comes half a minute late
@@ -70,6 +71,7 @@ class Smsc:
         password: str,
         behave: Callable[[Part], Behaviour] = by_number,
         receipt_after_s: float = 0.3,
+        slow_s: float = 2.0,
     ) -> None:
         inner_port = _free_port()
         self._phone = phone
@@ -77,6 +79,7 @@ class Smsc:
         self._gate = Gate(host, port, inner_port, system_id, password)
         self._behave = behave
         self._receipt_after_s = receipt_after_s
+        self._slow_s = slow_s
         self._bound: dict[str, Any] = {}
         self._somebody_bound = asyncio.Event()
         # Dropped, an event would be answered with an error.
@@ -157,6 +160,16 @@ class Smsc:
         if behaviour in (Behaviour.CUT, Behaviour.SILENT):
             self._unanswered.append(event)
             return
+        if behaviour is Behaviour.SLOW:
+            self._background(self._answer_late(event, part))
+        else:
+            self._answer(event, part)
+
+    async def _answer_late(self, event: Any, part: Part) -> None:
+        await asyncio.sleep(self._slow_s)
+        self._answer(event, part)
+
+    def _answer(self, event: Any, part: Part) -> None:
         event.accept(part.id)
         if event.registered_delivery & 1:
             self._background(self._bring_receipt(part))

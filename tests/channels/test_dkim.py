@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.notifier.channels import Outgoing, Signer
@@ -63,6 +63,7 @@ def test_an_edwards_key_signs_too() -> None:
 
 
 @given(st.text(max_size=300), st.text(max_size=200))
+@example("\t", "")
 @settings(max_examples=50, deadline=None)
 def test_any_text_and_subject_verify(text: str, subject: str) -> None:
     try:

@@ -46,7 +46,9 @@ def phone(tmp_path: Path) -> AsyncIterator[Phone]:
 async def running(
     phone: Phone, behave: Callable[[Part], Behaviour] = by_number, port: int = 0
 ) -> AsyncIterator[Smsc]:
-    smsc = Smsc(phone, "127.0.0.1", port, "casebus", "secret", behave, receipt_after_s=0.05)
+    smsc = Smsc(
+        phone, "127.0.0.1", port, "casebus", "secret", behave, receipt_after_s=0.05, slow_s=0.2
+    )
     await smsc.start()
     try:
         yield smsc
@@ -156,6 +158,22 @@ async def test_receipts_are_told_as_they_come(
     assert [one.state for one in receipts] == states
     strangers = {one.message_id for one in receipts} - set(accepted.message_ids)
     assert len(strangers) == (1 if behaviour is Behaviour.STRANGE else 0)
+
+
+async def test_a_slow_answer_holds_up_no_other_message(phone: Phone) -> None:
+    def first_is_slow(part: Part) -> Behaviour:
+        return Behaviour.SLOW if part.text == "first" else Behaviour.TAKE
+
+    answered: list[str] = []
+
+    async def send(channel: SmppProvider, text: str) -> None:
+        await channel.send(outgoing(text))
+        answered.append(text)
+
+    async with running(phone, first_is_slow) as smsc, bound(smsc.port) as channel:
+        await asyncio.gather(send(channel, "first"), send(channel, "second"))
+    assert answered == ["second", "first"]
+    assert {one.text for one in phone.all()} == {"first", "second"}
 
 
 async def test_a_citizens_answer_is_heard_under_the_citizens_number(smsc: Smsc) -> None:

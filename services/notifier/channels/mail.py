@@ -228,7 +228,8 @@ def compose(message: Outgoing, sender: Address, date: datetime) -> bytes:
         ("Content-Language", message.language),
     ]
     head = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    text = message.text.replace("\n", "\r\n").encode()
+    # Ended here if the text is not: a server would end the last line, after it was signed.
+    text = f"{message.text.removesuffix(chr(10))}\n".replace("\n", "\r\n").encode()
     body = text if plain else encodebytes(text).replace(b"\n", b"\r\n")
     return head.encode("ascii") + b"\r\n" + body
 
