@@ -158,9 +158,12 @@ class NoticeLife(RuleBasedStateMachine):
         self.results.append(now(self.sender.send(one, to, Choice())))
 
     @precondition(lambda self: self.results)
-    @rule(count=st.integers(1, 5))
-    def keep(self, count: int) -> None:
-        kept, self.results = self.results[:count], self.results[count:]
+    @rule(count=st.integers(1, 5), late=st.booleans())
+    def keep(self, count: int, late: bool) -> None:
+        """Several dispatchers: what was known first may be kept last."""
+        at = len(self.results) - count if late and count < len(self.results) else 0
+        kept = self.results[at : at + count]
+        self.results = self.results[:at] + self.results[at + count :]
         now(self.ledger.record(kept))
 
     @precondition(lambda self: self.claimed or self.results)
@@ -208,6 +211,12 @@ class NoticeLife(RuleBasedStateMachine):
                 assert row.notice.notice_id in taken
 
     @invariant()
+    def what_arrived_has_arrived(self) -> None:
+        for told in self.ledger.told:
+            if told.state == "delivered":
+                assert self.ledger.rows[told.notice_id].state == "delivered"
+
+    @invariant()
     def the_event_stream_says_what_the_ledger_says(self) -> None:
         last = {told.notice_id: told.state for told in self.ledger.told}
         for row in self.ledger.rows.values():
@@ -224,6 +233,8 @@ class NoticeLife(RuleBasedStateMachine):
                 self.claim_and_send_all(channel)
             if all(row.state in ENDS for row in self.ledger.rows.values()):
                 break
+        self.nobody_gets_twice_what_was_not_ordered_again()
+        self.the_event_stream_says_what_the_ledger_says()
         for row in self.ledger.rows.values():
             assert row.state in ENDS, row
         taken = {notice_id for _, _, notice_id in self.taken}
@@ -244,7 +255,7 @@ class NoticeLife(RuleBasedStateMachine):
 
 TestNoticeLife = NoticeLife.TestCase
 TestNoticeLife.settings = settings(
-    max_examples=60,
+    max_examples=200,
     stateful_step_count=50,
     deadline=None,
     derandomize=True,
