@@ -19,8 +19,8 @@ setup: .venv/.ready ## Make the environment in .venv (other targets do it by the
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
-up: .venv/.ready ## Run the whole city on this machine; Ctrl-C ends it
-	@$(CASEBUS) up
+up: .venv/.ready ## Run the whole city on this machine; Ctrl-C ends it (CITY=paper: 774 services)
+	@$(CASEBUS) up $(if $(CITY),--city $(CITY))
 
 down: .venv/.ready ## End what `make up` started, from another terminal
 	@$(CASEBUS) down

@@ -8,12 +8,11 @@ import csv
 import io
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 from catalogue.building import assume, deadline, examples, joint_review, lead
-from catalogue.loader import Catalogue, CatalogueError, load_catalogue
+from catalogue.loader import CITY, Catalogue, CatalogueError, load_catalogue
 
-FOLDER = Path(__file__).parent / "rules"
+FOLDER = CITY / "rules"
 TABLE = FOLDER / "lead.csv"
 # For each table: the inputs that it asks about, and its other columns.
 _COLUMNS = {

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import holidays
 
-from catalogue.loader import DATA
+from catalogue.loader import CITY
 from catalogue.rows import LimitUnit
 
 _ONE_DAY = timedelta(days=1)
@@ -78,7 +78,7 @@ def _months_later(day: date, months: int) -> date:
 
 
 @cache
-def city_calendar(folder: Path = DATA) -> Calendar:
+def city_calendar(folder: Path = (CITY / "data")) -> Calendar:
     """The calendar with the closures of `folder`/closures.csv (columns date, reason)."""
     with (folder / "closures.csv").open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))

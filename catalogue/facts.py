@@ -9,7 +9,7 @@ import csv
 import io
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -17,8 +17,10 @@ from typing import Any
 
 import yaml
 
-RULES = Path(__file__).parent / "rules"
+from catalogue.loader import CITY
+
 _NO_CONDITION = ("id", "basis", "note")
+_TABLES = ("lead", "joint_review", "deadline", "assume")
 _TYPES = ("text", "integer", "yes_no", "date")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,14})")
 
@@ -92,11 +94,34 @@ class _NeverMissing:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """The services whose rules look at an input; None when those of every service do."""
+
+    services: frozenset[str] | None
+
+    def of(self, service: str) -> bool:
+        return self.services is None or service in self.services
+
+
+@dataclass(frozen=True, slots=True)
 class RoutingFacts:
-    """The inputs by name, and which of them a case must have."""
+    """The inputs by name, which of them a case must have, and where each may count."""
 
     inputs: Mapping[str, Input]
     never_missing: tuple[_NeverMissing, ...]
+    asked: Mapping[str, Asked] = field(default_factory=dict)
+
+    def required_in(self, name: str, service: str) -> frozenset[str] | None:
+        """The districts in which a case of this service must have this input: none at all
+        (None), all of them (empty), or these."""
+        rows = [
+            row.districts
+            for row in self.never_missing
+            if row.name == name and (row.services is None or service in row.services)
+        ]
+        if not rows:
+            return None
+        return frozenset() if None in rows else frozenset().union(*filter(None, rows))
 
     def required(self, service: str, district: str) -> tuple[str, ...]:
         """The inputs without which a case of this service in this district must not come."""
@@ -119,14 +144,36 @@ def load_facts(folder: Path | None = None) -> RoutingFacts:
 
 @cache
 def _cached() -> RoutingFacts:
-    return _load(RULES)
+    return _load(CITY / "rules")
 
 
 def _load(folder: Path) -> RoutingFacts:
     inputs = _inputs(folder / "ruleset.yaml")
     path = folder / "assume.csv"
     rows = _rows(path) if path.exists() else []
-    return RoutingFacts(inputs, tuple(_never_missing(*row, inputs) for row in rows))
+    return RoutingFacts(
+        inputs, tuple(_never_missing(*row, inputs) for row in rows), _asked(folder, inputs)
+    )
+
+
+def _asked(folder: Path, inputs: Mapping[str, Input]) -> dict[str, Asked]:
+    """For each input the services in whose rows it has a condition."""
+    services: dict[str, set[str] | None] = {}
+    for table in _TABLES:
+        path = folder / f"{table}.csv"
+        for _, row in _rows(path) if path.exists() else []:
+            try:
+                of = _listed(row.get("service", "-"))
+            except ValueError:
+                of = None  # a condition of another kind: any service, as far as a form can tell
+            for name in inputs.keys() & {key for key, cell in row.items() if cell != "-"}:
+                known = services.setdefault(name, set())
+                services[name] = None if of is None or known is None else known | of
+    return {
+        name: Asked(None if found is None else frozenset(found))
+        for name in inputs
+        if (found := services.get(name, set())) != set()
+    }
 
 
 def _text(path: Path) -> str:

@@ -6,7 +6,8 @@ what was expected.
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,13 +20,18 @@ from catalogue.rows import (
     District,
     Document,
     Jurisdiction,
+    Listing,
+    Office,
     Row,
     Service,
     Status,
+    Topic,
     Transition,
+    Wording,
 )
 
-DATA = Path(__file__).parent / "data"
+# The folder of the city: data and rules. A generated one is named here (catalogue/generated.py).
+CITY = Path(os.environ.get("CASEBUS_CITY") or Path(__file__).parent)
 R = TypeVar("R", bound=Row)
 
 
@@ -51,7 +57,7 @@ class CatalogueError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Everything by its code; districts by their Chinese name."""
+    """Everything by its code; districts by their Chinese name, wordings by the English one."""
 
     services: Mapping[str, Service]
     agencies: Mapping[str, Agency]
@@ -60,6 +66,10 @@ class Catalogue:
     statuses: Mapping[str, Status]
     transitions: Mapping[str, frozenset[str]]
     jurisdiction: tuple[Jurisdiction, ...]
+    topics: Mapping[str, Topic]
+    listings: Mapping[str, Listing]
+    wordings: Mapping[str, Wording]
+    offices: Mapping[str, Office]
 
     def district(self, name: str) -> District | None:
         """A district by its Chinese or English name or its short code, with or without 區."""
@@ -78,7 +88,7 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
 
 @cache
 def _cached() -> Catalogue:
-    return _load(DATA)
+    return _load(CITY / "data")
 
 
 def _load(folder: Path) -> Catalogue:
@@ -90,6 +100,10 @@ def _load(folder: Path) -> Catalogue:
     statuses = _read(folder / "statuses.csv", Status, problems)
     transitions = _read(folder / "transitions.csv", Transition, problems)
     jurisdiction = _read(folder / "jurisdiction.csv", Jurisdiction, problems)
+    topics = _read(folder / "topics.csv", Topic, problems)
+    listings = _read(folder / "listings.csv", Listing, problems)
+    wordings = _read(folder / "wordings.csv", Wording, problems)
+    offices = _read(folder / "offices.csv", Office, problems)
     found = Catalogue(
         services=_by("services.csv", "code", services, problems),
         agencies=_by("agencies.csv", "code", agencies, problems),
@@ -101,6 +115,10 @@ def _load(folder: Path) -> Catalogue:
             for start in {t.start for _, t in transitions}
         },
         jurisdiction=tuple(row for _, row in jurisdiction),
+        topics=_by("topics.csv", "code", topics, problems),
+        listings=_by("listings.csv", "code", listings, problems),
+        wordings=_by("wordings.csv", "en", wordings, problems),
+        offices=_by("offices.csv", "code", offices, problems),
     )
     for number, service in services:
         if service.agency and service.agency not in found.agencies:
@@ -109,6 +127,11 @@ def _load(folder: Path) -> Catalogue:
             problems.append(
                 Problem("services.csv", number, "limit_unit", "is empty though limit is given")
             )
+        problems.extend(_unworded(number, service, found))
+    if any(problem.file == "services.csv" for problem in problems):
+        listings = []  # a service that cannot be read is not one that is missing
+    for number, listing in listings:
+        problems.extend(_unlisted(number, listing, found))
     for number, agency in agencies:
         if agency.parent != "TCG" and agency.parent not in found.agencies:
             problems.append(_unknown("agencies.csv", number, "parent", agency.parent, "agency"))
@@ -126,6 +149,38 @@ def _load(folder: Path) -> Catalogue:
     if problems:
         raise CatalogueError(problems)
     return found
+
+
+def _unworded(number: int, service: Service, found: Catalogue) -> Iterator[Problem]:
+    """What citizens could read in one language only."""
+
+    def problem(column: str, message: str) -> Problem:
+        return Problem("services.csv", number, column, message)
+
+    for column in ("documents", "waivable", "channels"):
+        for part in getattr(service, column):
+            if part not in found.wordings:
+                yield problem(column, f"{part!r} has no Chinese in wordings.csv")
+    fee = service.fee_twd
+    if fee and not fee.isdecimal() and fee not in found.wordings:
+        yield problem("fee_twd", f"{fee!r} has no Chinese in wordings.csv")
+    for part in service.accept_at:
+        if part not in found.agencies and part not in found.offices:
+            yield problem("accept_at", f"{part!r} is in neither agencies.csv nor offices.csv")
+    if service.code not in found.listings:
+        yield problem("code", f"{service.code!r} has no row in listings.csv")
+
+
+def _unlisted(number: int, listing: Listing, found: Catalogue) -> Iterator[Problem]:
+    if listing.code not in found.services:
+        yield _unknown("listings.csv", number, "code", listing.code, "service")
+    for column, kind in (("audiences", "audience"), ("life_events", "life_event")):
+        for code in getattr(listing, column):
+            topic = found.topics.get(code)
+            if topic is None or topic.kind != kind:
+                yield _unknown("listings.csv", number, column, code, kind.replace("_", " "))
+    if len(listing.basis_zh) != len(listing.basis_en):
+        yield Problem("listings.csv", number, "basis_en", "give the legal basis in both languages")
 
 
 def _unknown(file: str, row: int, column: str, value: str, kind: str) -> Problem:

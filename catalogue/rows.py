@@ -1,7 +1,8 @@
 """The rows of the city's tables, as pydantic reads them from CSV (every cell is text).
 
 `evidence` says how sure a row is: S seen in a source, W from an encyclopaedia, P partly seen,
-G general knowledge, or `proposal` when it is ours.
+G general knowledge, `proposal` when it is ours, or `generated` when it is made up for tests and
+shows (catalogue/generated.py).
 """
 
 import re
@@ -51,7 +52,7 @@ class Service(Row):
     name_en: Text
     agency: str
     family: Family
-    accept_at: str
+    accept_at: TextList
     limit: Annotated[Days | None, BeforeValidator(_empty_is_none)]
     limit_unit: Annotated[LimitUnit | None, BeforeValidator(_empty_is_none)]
     stage: Annotated[int, Field(ge=0, le=6)]
@@ -65,6 +66,45 @@ class Service(Row):
     evidence: Evidence
     source: str
     note: str
+
+
+class Topic(Row):
+    """One way to look for services: for whom they are, or what has happened in a life."""
+
+    kind: Literal["audience", "life_event"]
+    code: Annotated[str, Field(pattern=r"^[A-Z][A-Z_]*$")]
+    zh: Text
+    en: Text
+
+
+class Listing(Row):
+    """How a service is found: its topics, the words that people say for it, its legal basis."""
+
+    code: Code
+    audiences: TextList
+    life_events: TextList
+    words_zh: TextList
+    words_en: TextList
+    basis_zh: TextList
+    basis_en: TextList
+    evidence: Evidence
+
+
+class Wording(Row):
+    """A part of services.csv as citizens read it in Chinese."""
+
+    en: Text
+    zh: Text
+    evidence: Evidence
+
+
+class Office(Row):
+    """A place in `accept_at` that is no single agency."""
+
+    code: Text
+    zh: Text
+    en: Text
+    evidence: Evidence
 
 
 class Agency(Row):

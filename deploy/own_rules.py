@@ -5,11 +5,12 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from catalogue import Catalogue
+from catalogue.loader import CITY
 from services.console import releases
 from services.router.rules import Names, TableError, load, verify
 from shared.runtime.postgres import connect
 
-RULES = Path(__file__).resolve().parents[1] / "catalogue" / "rules"
+RULES = CITY / "rules"
 _CITY = ZoneInfo("Asia/Taipei")
 _PROPOSER, _APPROVER = "catalogue", "casebus"
 

@@ -4,7 +4,9 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import asyncpg
@@ -17,6 +19,8 @@ from rich.table import Table
 
 from casebus.running import System, end, required, running
 from catalogue import load_catalogue
+from catalogue.generated import SIZES, generated, write
+from catalogue.loader import CITY
 from deploy import topics as topics_of_city
 from deploy.access import SERVICE_USERS, passwords_needed
 from deploy.local import plan
@@ -42,11 +46,17 @@ def up(
         int | None,
         typer.Option(help="Kafka brokers, 1 or 3; kept with the data.  [default: 1]"),
     ] = None,
+    city: Annotated[
+        str | None,
+        typer.Option(help="A made-up city beside the own one: paper (774 services) or large."),
+    ] = None,
 ) -> None:
     """Run the whole city on this machine, in the foreground; Ctrl-C ends it."""
     folder = data_folder()
     if brokers not in (None, 1, 3):
         end("--brokers is 1 or 3: of three any one may fail")
+    if city is not None:
+        _move_to(city, folder / "cities" / city)
     try:
         asyncio.run(start_all(Wishes(folder, fresh, rate, brokers), Console()))
     except AlreadyRunningError:
@@ -55,6 +65,19 @@ def up(
         end(str(error))
     except (topics_of_city.ApplyError, AdminKafkaError, asyncpg.PostgresError) as error:
         end(f"{error}; the logs are in {folder / 'logs'}")
+
+
+def _move_to(name: str, folder: Path) -> None:
+    """Make a city in `folder`, and begin anew as one of its programs."""
+    if name not in SIZES:
+        end(f"--city is {' or '.join(SIZES)}")
+    if os.environ.get("CASEBUS_CITY") == str(folder):
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    write(generated(SIZES[name], seed=1), folder, CITY)
+    print(f"a made-up city; other commands see it with CASEBUS_CITY={folder}")
+    environment = os.environ | {"CASEBUS_CITY": str(folder)}
+    os.execve(sys.executable, [sys.executable, "-m", "casebus", *sys.argv[1:]], environment)
 
 
 def down() -> None:

@@ -161,7 +161,7 @@ def _casebus() -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    kept = ("PATH", "HOME", "LANG", "TZ", "CASEBUS_LOG_LEVEL")
+    kept = ("PATH", "HOME", "LANG", "TZ", "CASEBUS_LOG_LEVEL", "CASEBUS_CITY")
     return {name: os.environ[name] for name in kept if name in os.environ}
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from catalogue import CatalogueError, Problem, load_catalogue
 from catalogue.facts import RoutingFacts, load_facts
-from catalogue.loader import DATA
+from catalogue.loader import CITY
 
+DATA = CITY / "data"
 TABLES = (
     "services.csv",
     "agencies.csv",
@@ -21,6 +22,10 @@ TABLES = (
     "statuses.csv",
     "transitions.csv",
     "jurisdiction.csv",
+    "topics.csv",
+    "listings.csv",
+    "wordings.csv",
+    "offices.csv",
 )
 Rows = list[list[str]]
 
@@ -161,6 +166,9 @@ def test_an_office_that_is_no_agency_is_named(folder: Path) -> None:
 
 def test_a_semicolon_inside_brackets_does_not_cut_a_text_in_two(folder: Path) -> None:
     _set(folder / "services.csv", 4, "waivable", "one (asked; on dispute); another")
+    for part in ("one (asked; on dispute)", "another"):
+        row = [part, "一項", "proposal"]
+        _edit(folder / "wordings.csv", lambda rows, row=row: rows.append(row))  # type: ignore[misc]
 
     waivable = load_catalogue(folder).services["SVC-003"].waivable
     assert waivable == ("one (asked; on dispute)", "another")
@@ -400,3 +408,33 @@ def test_a_file_of_assumptions_that_is_no_text_is_refused_with_its_name(tmp_path
     (tmp_path / "assume.csv").write_bytes("id,service\n大安區,-\n".encode("big5"))
     with pytest.raises(ValueError, match=r"assume\.csv: is not UTF-8"):
         load_facts(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "column", "value", "said"),
+    [
+        ("services.csv", "documents", "a paper of nobody's", "has no Chinese in wordings.csv"),
+        ("services.csv", "fee_twd", "by mood", "has no Chinese in wordings.csv"),
+        ("services.csv", "accept_at", "the moon", "neither agencies.csv nor offices.csv"),
+        ("listings.csv", "audiences", "MARTIANS", "'MARTIANS' is no known audience"),
+        ("listings.csv", "life_events", "RESIDENT", "'RESIDENT' is no known life event"),
+        ("listings.csv", "basis_zh", "民法;刑法;憲法", "in both languages"),
+    ],
+)
+def test_what_citizens_could_not_read_or_find_is_named(
+    folder: Path, file: str, column: str, value: str, said: str
+) -> None:
+    _set(folder / file, 3, column, value)
+
+    (problem,) = _problems(folder)
+    assert (problem.file, problem.row) == (file, 3)
+    assert said in problem.message
+
+
+def test_a_service_that_nobody_could_find_is_named(folder: Path) -> None:
+    _edit(folder / "listings.csv", lambda rows: rows.pop(1))
+
+    (problem,) = _problems(folder)
+    assert str(problem) == (
+        "services.csv: row 2, column code: 'SVC-001' has no row in listings.csv"
+    )

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from catalogue import load_catalogue
-from catalogue.loader import DATA
+from catalogue.loader import CITY
 from services.intake.identity import (
     InvalidValue,
     address_line,
@@ -40,7 +40,7 @@ ASKED_ELSEWHERE = {"臺北市八德路一段1號"}
 
 
 def _rows() -> list[dict[str, str]]:
-    with (DATA / "validators.csv").open(encoding="utf-8", newline="") as lines:
+    with (CITY / "data" / "validators.csv").open(encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines))
 
 

@@ -17,7 +17,7 @@ from casebus.replay.past import NO_RELEASE, OLD_FORM, PastRules
 from casebus.replay.totals import Totals
 from casebus.replay.way import Way
 from casebus.replay.work import Work
-from catalogue.facts import RULES
+from deploy.own_rules import RULES
 from services.router.domain import decide
 from services.router.rules import RuleSet, from_document, load
 from shared.contract.events import CaseReturned, CaseRouted, CaseStepCompleted

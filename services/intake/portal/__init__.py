@@ -1,0 +1,1 @@
+"""The citizens' pages: find a service, apply once, follow the case."""
