@@ -19,9 +19,10 @@ from uuid import UUID
 import asyncpg
 
 from casebus.evidence import Aside, Records, Rows, what_is_aside
-from services.notifier.domain import CHANNELS, template_of
+from services.notifier.domain import channels_of, template_of
 from shared.contract import topics
 from shared.contract.events import (
+    ApplicationConfirmationRequested,
     ApplicationSubmitted,
     CaseReturned,
     CaseRouted,
@@ -153,7 +154,7 @@ def judge(records: Records, due: set[UUID], before: Rows, now: Rows, aside: Asid
         (event.id, channel): place
         for event, place in records.public
         if template_of(event)
-        for channel in CHANNELS
+        for channel in channels_of(event)
     }
     verdict.notices = now.notices.total()
     verdict.notices_missing = sum(
@@ -190,7 +191,9 @@ def _out_of_order(records: Records, rows: Rows) -> Iterator[UUID]:
         if place.startswith(topics.APPLICATIONS):
             if isinstance(event, ApplicationSubmitted) and event.case_id in begun:
                 yield event.case_id
-            begun.add(event.case_id)
+            # What asks to confirm comes before: no case is there yet.
+            if not isinstance(event, ApplicationConfirmationRequested):
+                begun.add(event.case_id)
         done = rows.done.get((event.case_id, event.time))
         if done is not None and isinstance(event, CaseStatusChanged | CaseReturned):
             key = (topics.CASES, event.case_id, "history")

@@ -88,6 +88,7 @@ for command in (
 ):
     app.command()(command)
 app.command("clerk-token")(agency.clerk_token)
+app.command("counter-token")(agency.counter_token)
 app.command("compose-env")(compose_env)
 
 

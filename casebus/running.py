@@ -64,6 +64,13 @@ def clerk_secret() -> str:
     return _local()[1].clerk
 
 
+def counter_secret() -> str:
+    """What the tokens of those are signed with who file for citizens."""
+    if "CASEBUS_KAFKA" in os.environ:
+        return required("CASEBUS_COUNTER_SECRET")
+    return _local()[1].counter
+
+
 def console_postgres() -> str:
     """The database as the console's role, which releases rules."""
     if "CASEBUS_CONSOLE_POSTGRES" in os.environ:

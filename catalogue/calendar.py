@@ -27,11 +27,18 @@ class Calendar:
 
     def __init__(self, closures: Mapping[date, str]) -> None:
         self._holidays = holidays.country_holidays("TW")
+        self._in_chinese = holidays.country_holidays("TW", language="zh_TW")
         self._closures = closures
         self.version = f"holidays-{version('holidays')}+{len(closures)}"
 
     def is_working_day(self, day: date) -> bool:
         return day not in self._closures and bool(self._holidays.is_working_day(day))
+
+    def name_of(self, day: date) -> tuple[str, str]:
+        """Of a holiday or a closure its name in Chinese and in English; empty on other days."""
+        if (closed := self._closures.get(day)) is not None:
+            return closed, closed
+        return str(self._in_chinese.get(day) or ""), str(self._holidays.get(day) or "")
 
     def add_working_days(self, day: date, n: int) -> date:
         """The n-th working day after `day`; `day` itself is not counted."""

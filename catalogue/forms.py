@@ -190,7 +190,7 @@ def _location(service: Service, catalogue: Catalogue, routing: RoutingFacts) -> 
     yield Field(
         "location.district",
         "choice",
-        "行政區(與地址不同時填寫)",
+        "行政區（與地址不同時填寫）",
         "District, when it is not that of your address",
         choices=_districts(catalogue),
     )
@@ -267,9 +267,9 @@ def _consents(service: Service, catalogue: Catalogue) -> Iterator[Field]:
         yield Field(
             f"consents.{code}",
             "yes_no",
-            f"同意本府查詢:{document.zh}",
+            f"同意本府查詢：{document.zh}",
             f"The city may look up: {document.en}",
-            hint_zh="不同意者,請自行檢附",
+            hint_zh="不同意者，請自行檢附",
             hint_en="If you do not agree, bring it yourself",
         )
 

@@ -48,7 +48,7 @@ def compose_env(
 def _secrets() -> dict[str, str]:
     """All are URL-safe, since they stand in URIs and in Kafka's settings; but the master key."""
     found = {"CASEBUS_CLUSTER_ID": _cluster_id(), "CASEBUS_MASTER_KEY": _key_base64()}
-    for owner in ("CITIZEN", "CLERK", "AGENCIES"):
+    for owner in ("CITIZEN", "CLERK", "COUNTER", "AGENCIES"):
         found[f"CASEBUS_{owner}_SECRET"] = secrets.token_urlsafe(32)
     for role in ("admin", *ROLES):
         found[f"CASEBUS_POSTGRES_PASSWORD_{role.upper()}"] = secrets.token_urlsafe(24)

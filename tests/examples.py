@@ -14,6 +14,7 @@ from services.notifier.domain import Notice
 from services.router.domain import Release
 from services.router.rules import Names, RuleSet, from_document, load
 from shared.contract.events import (
+    ApplicationConfirmationRequested,
     ApplicationSubmitted,
     ApplicationSupplemented,
     ApplicationWithdrawn,
@@ -57,6 +58,8 @@ _CARRIED = _ENVELOPE | {
 }
 _DEFAULTS: dict[type[Event], dict[str, Any]] = {
     ApplicationSubmitted: _CARRIED,
+    ApplicationConfirmationRequested: _ENVELOPE
+    | {"service": "SVC-001", "sealed": "bmV3", "channel": "mail"},
     ApplicationSupplemented: _ENVELOPE | {"service": "SVC-001", "sealed": "bmV3"},
     ApplicationWithdrawn: _ENVELOPE | {"service": "SVC-001"},
     CaseAssigned: _CARRIED

@@ -21,7 +21,7 @@ from services.notifier.domain import EXPIRES_AFTER, SUPERSEDES, Choice, Claimed,
 from services.notifier.handlers import Result
 from services.notifier.routes import Attempt
 from shared.contract.errors import PermanentError
-from shared.contract.events import CaseAssigned
+from shared.contract.events import ApplicationSupplemented, CaseAssigned
 
 
 class RepeatedAssignmentError(Exception):
@@ -114,6 +114,8 @@ class _BackofficeRows:
     assignments: dict[UUID, CaseAssigned] = field(default_factory=dict)
     history: list[tuple[UUID, str, str, str, str, str]] = field(default_factory=list)
     told: list[Any] = field(default_factory=list)
+    supplements: list[ApplicationSupplemented] = field(default_factory=list)
+    early: list[Any] = field(default_factory=list)
 
 
 class FakeBackoffice:
@@ -164,6 +166,17 @@ class FakeCases:
         self, case: Case, from_status: str, to_status: str, by: str, reason: str, now: datetime
     ) -> None:
         self._rows.history.append((case.case_id, case.agency, from_status, to_status, by, reason))
+
+    async def put_supplement(self, event: ApplicationSupplemented) -> None:
+        self._rows.supplements.append(event)
+
+    async def put_early(self, event: Any) -> None:
+        self._rows.early.append(event)
+
+    async def take_early(self, case_id: UUID) -> list[Any]:
+        found = [event for event in self._rows.early if event.case_id == case_id]
+        self._rows.early = [one for one in self._rows.early if one.case_id != case_id]
+        return found
 
     async def tell(self, records: Sequence[Any]) -> None:
         self._rows.told.extend(records)

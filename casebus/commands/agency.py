@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from casebus.running import as_agency, clerk_secret
+from casebus.running import as_agency, clerk_secret, counter_secret
 from catalogue import load_catalogue
 from services.backoffice.clerks import Clerk, token
+from services.intake.portal import Tokens
 from shared.contract import topics
 from shared.contract.errors import PermanentError
 from shared.contract.events import CaseAssigned
@@ -65,6 +66,13 @@ async def _tail(code: str, follow: bool) -> None:
                 return
     finally:
         await consumer.stop()
+
+
+def counter_token(
+    name: Annotated[str, typer.Option(help="Who it is for.")] = os.environ.get("USER", "clerk"),
+) -> None:
+    """Print a token for filing at the counter and on the phone, valid for a working day."""
+    print(Tokens(counter_secret()).make(name))
 
 
 def clerk_token(

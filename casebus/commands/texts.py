@@ -68,6 +68,7 @@ def preview(
                 continue
             made_up = sample(language)
             context = context_of(notice, language, made_up["track_url"], made_up["preferences_url"])
+            context["confirm_url"] = made_up["confirm_url"]
             text = messages.render(notice.template, language, notice.channel, context)
             print(
                 f"--- {notice.channel}, {language}: {notice.template}{_length(text.segments, cost)}"

@@ -75,7 +75,13 @@ def programs(
 ) -> Iterator[Program]:
     """The services and their counterparts: all but Kafka, PostgreSQL and the traffic."""
     specific: dict[str, dict[str, str]] = {
-        "intake": {"MASTER_KEY": secrets.master_key, "CITIZEN_SECRET": secrets.citizen},
+        "intake": {
+            "MASTER_KEY": secrets.master_key,
+            "CITIZEN_SECRET": secrets.citizen,
+            "COUNTER_SECRET": secrets.counter,
+            "PORTAL_URL": urls(ports)["intake"],
+            "NOTICES_URL": urls(ports)["notifier"],
+        },
         "router": {},
         "backoffice": {"MASTER_KEY": secrets.master_key, "CLERK_SECRET": secrets.clerk},
         "notifier": _notifier(ports, secrets),
@@ -168,6 +174,7 @@ def _environment() -> dict[str, str]:
 def _links(ports: Mapping[str, int]) -> dict[str, str]:
     pages = urls(ports)
     return {
+        "portal": pages["intake"],
         "intake API": f"{pages['intake']}/api/applications",
         "back office API": f"{pages['backoffice']}/api/inbox",
         "mailbox": pages["mailbox"],

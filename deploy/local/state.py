@@ -86,6 +86,7 @@ class Secrets:
     master_key: str
     citizen: str
     clerk: str
+    counter: str
     agencies: str
     smpp: str
     gateway: str
@@ -101,6 +102,7 @@ class Secrets:
             "master_key": base64.b64encode(os.urandom(32)).decode(),
             "citizen": secrets.token_urlsafe(32),
             "clerk": secrets.token_urlsafe(32),
+            "counter": secrets.token_urlsafe(32),
             "agencies": secrets.token_urlsafe(32),
             "smpp": secrets.token_hex(4),  # SMPP takes eight characters
             "gateway": secrets.token_urlsafe(24),

@@ -72,6 +72,7 @@ class Case:
     assigned_at: datetime
     due_on: date
     joint_review: tuple[JointReview, ...] = ()
+    duplicates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

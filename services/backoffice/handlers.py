@@ -1,6 +1,6 @@
 """What the back office does with an assignment, a supplement and a command."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, Protocol
@@ -34,6 +34,8 @@ Due = Callable[[datetime, int | None, LimitUnit | None], date]
 WorkingDay = Callable[[date], date]
 """This day, or the first working day after it."""
 _CITY = ZoneInfo("Asia/Taipei")
+_TOO_LATE = "came too late"
+_DONE = frozenset({"APPROVED", "REJECTED", "ISSUED", "CLOSED", "ARCHIVED", "WITHDRAWN"})
 
 
 class Cases(Protocol):
@@ -51,6 +53,15 @@ class Cases(Protocol):
     async def put_history(
         self, case: Case, from_status: str, to_status: str, by: str, reason: str, now: datetime
     ) -> None: ...
+    async def put_supplement(self, event: ApplicationSupplemented) -> None: ...
+    async def put_early(self, event: ApplicationSupplemented | ApplicationWithdrawn) -> None:
+        """Keep what a citizen says of a case that is not here yet."""
+
+    async def take_early(
+        self, case_id: UUID
+    ) -> Sequence[ApplicationSupplemented | ApplicationWithdrawn]:
+        """What was kept for this case, in its order; it is kept no longer."""
+
     async def tell(self, records: Sequence[Outgoing]) -> None:
         """Append to the outbox."""
 
@@ -74,10 +85,8 @@ async def on_event(
                 correct_by=event.correct_by,
             )
             await on_command(event.case_id, command, event.id, cases, working_day, now)
-        case ApplicationSupplemented():
-            await on_supplemented(event, cases, now)
-        case ApplicationWithdrawn():
-            await on_withdrawn(event, cases, now)
+        case ApplicationSupplemented() | ApplicationWithdrawn():
+            await on_citizen(event, cases, now)
 
 
 async def on_case_assigned(event: CaseAssigned, cases: Cases, due: Due, now: datetime) -> None:
@@ -98,11 +107,14 @@ async def on_case_assigned(event: CaseAssigned, cases: Cases, due: Due, now: dat
         assigned_at=now,
         due_on=due(event.received_at, event.limit, event.limit_unit),
         joint_review=event.joint_review,
+        duplicates=known.duplicates if known else event.duplicates,
     )
     await cases.put(case, now)
     await cases.put_assignment(event)
     before = known.status if known else "RECEIVED"
     await cases.put_history(case, before, "ASSIGNED", "router", event.decision.outcome, now)
+    for early in await cases.take_early(event.case_id):
+        await on_citizen(early, cases, now)
 
 
 async def on_command(
@@ -218,25 +230,28 @@ def _step_completed(case: Case, command_id: UUID, now: datetime) -> CaseStepComp
     return CaseStepCompleted(**_carried(case, command_id, "step", now))
 
 
-async def on_supplemented(event: ApplicationSupplemented, cases: Cases, now: datetime) -> None:
-    """The citizen answered a request for correction; the clock goes on."""
-    await _by_citizen(event, {"CORRECTION_REQUESTED"}, "CORRECTED", cases, now)
-
-
-async def on_withdrawn(event: ApplicationWithdrawn, cases: Cases, now: datetime) -> None:
-    await _by_citizen(event, WITHDRAWABLE, "WITHDRAWN", cases, now)
-
-
-async def _by_citizen(
-    event: Event, possible_from: Collection[str], to_status: str, cases: Cases, now: datetime
+async def on_citizen(
+    event: ApplicationSupplemented | ApplicationWithdrawn, cases: Cases, now: datetime
 ) -> None:
+    """The citizen adds to the case, or takes it back.
+
+    An answer to a request for correction lets the clock go on. What comes too late is nobody's
+    fault: it is written down for the clerk, and the case stays as it is. What comes before the
+    assignment waits for it.
+    """
     case = await cases.lock(event.case_id)
     if case is None:
-        raise PermanentError("case.unknown", f"no case {event.case_id} in the back office")
+        await cases.put_early(event)
+        return
+    if isinstance(event, ApplicationSupplemented):
+        await cases.put_supplement(event)
+        possible_from, to_status = {"CORRECTION_REQUESTED"}, "CORRECTED"
+        reason = "added by the citizen" if case.status not in _DONE else _TOO_LATE
+    else:
+        possible_from, to_status, reason = set(WITHDRAWABLE), "WITHDRAWN", _TOO_LATE
     if case.status not in possible_from:
-        # Too late, and nobody's fault: written down for the clerk, the case stays as it is.
-        reason = f"{event.type} came too late"
-        await cases.put_history(case, case.status, case.status, "citizen", reason, now)
+        said = f"{event.type}: {reason}"
+        await cases.put_history(case, case.status, case.status, "citizen", said, now)
         return
     after = replace(case, status=to_status)
     await cases.put_history(case, case.status, to_status, "citizen", "", now)

@@ -91,6 +91,10 @@ def add_routes(
             **_line(case, catalogue),
             "facts": case.facts,
             "application": json.loads(key.unseal(case.sealed)),
+            "supplements": [
+                {"at": at.isoformat(), **json.loads(key.unseal(sealed))}
+                for at, sealed in await store.supplements(pool, case.case_id)
+            ],
             "history": await store.history(pool, case.case_id),
         }
 
@@ -163,4 +167,5 @@ def _line(case: Case, catalogue: Catalogue) -> dict[str, Any]:
         "assigned_at": case.assigned_at.isoformat(),
         "due_on": case.due_on.isoformat(),
         "joint_review": case.joint_review,
+        "duplicates": case.duplicates,
     }

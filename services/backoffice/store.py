@@ -9,7 +9,12 @@ from uuid import UUID
 
 from services.backoffice.domain import Case
 from shared.contract.errors import TransientError
-from shared.contract.events import CaseAssigned, JointReview
+from shared.contract.events import (
+    ApplicationSupplemented,
+    ApplicationWithdrawn,
+    CaseAssigned,
+    JointReview,
+)
 from shared.contract.wire import Outgoing
 from shared.runtime.outbox import Tables
 from shared.runtime.postgres import Connection, Pool, rows, statements
@@ -22,7 +27,8 @@ _COLUMNS = tuple(field.name for field in fields(Case))
 
 def _case(row: Any) -> Case:
     values = {name: row[name] for name in _COLUMNS}
-    values["chain"], values["tried"] = tuple(row["chain"]), tuple(row["tried"])
+    for name in ("chain", "tried", "duplicates"):
+        values[name] = tuple(row[name])
     values["joint_review"] = tuple(JointReview(**one) for one in row["joint_review"])
     return Case(**values)
 
@@ -35,6 +41,10 @@ class PostgresCases:
 
     async def lock(self, case_id: UUID) -> Case | None:
         row = await _sql.lock_case(self._connection, case_id=case_id)
+        if row is None:
+            # Whoever else does not know it waits here; what they did meanwhile is seen then.
+            await _sql.lock_unknown(self._connection, case_id=case_id)
+            row = await _sql.lock_case(self._connection, case_id=case_id)
         if row is not None and row["younger"]:
             # The relay goes by the transactions' numbers. Who changed the case last has a higher
             # one than we: what we tell of it would go out before what was told already.
@@ -71,6 +81,31 @@ class PostgresCases:
             done_at=now,
         )
 
+    async def put_supplement(self, event: ApplicationSupplemented) -> None:
+        await _sql.put_supplement(
+            self._connection,
+            event_id=event.id,
+            case_id=event.case_id,
+            sealed=event.sealed,
+            at=event.time,
+        )
+
+    async def put_early(self, event: ApplicationSupplemented | ApplicationWithdrawn) -> None:
+        await _sql.put_early(
+            self._connection,
+            event_id=event.id,
+            case_id=event.case_id,
+            type=event.type,
+            event=event.model_dump(mode="json"),
+        )
+
+    async def take_early(
+        self, case_id: UUID
+    ) -> list[ApplicationSupplemented | ApplicationWithdrawn]:
+        found = await rows(_sql.take_early(self._connection, case_id=case_id))
+        models = {model.type: model for model in (ApplicationSupplemented, ApplicationWithdrawn)}
+        return [models[row["type"]].model_validate(row["event"]) for row in found]
+
     async def tell(self, records: Sequence[Outgoing]) -> None:
         await TABLES.append(self._connection, records)
 
@@ -92,3 +127,9 @@ async def inbox(
 
 async def history(pool: Pool, case_id: UUID) -> list[dict[str, Any]]:
     return [dict(row) for row in await rows(_sql.history_of(pool, case_id=case_id))]
+
+
+async def supplements(pool: Pool, case_id: UUID) -> list[tuple[datetime, str]]:
+    """When the citizen added something, and what, sealed; the earliest first."""
+    found = await rows(_sql.supplements_of(pool, case_id=case_id))
+    return [(row["at"], row["sealed"]) for row in found]

@@ -95,11 +95,15 @@ class Checked:
 
 
 def check(
-    form: ApplicationForm, catalogue: Catalogue, routing: RoutingFacts | None = None
+    form: ApplicationForm,
+    catalogue: Catalogue,
+    routing: RoutingFacts | None = None,
+    channel: str = "online",
 ) -> tuple[Checked | None, list[FieldError]]:
     """The normalised form and its facts, or None and every field that is wrong.
 
-    `routing` is what the rules ask about; the city's own when None.
+    `routing` is what the rules ask about; the city's own when None. `channel`: online, counter
+    or phone.
     """
     routing = routing or load_facts()
     errors: list[FieldError] = []
@@ -149,7 +153,7 @@ def check(
             "district": str(located),
             "side_of_aiguo": form.location.side_of_aiguo if form.location else None,
             "applicant_kind": form.applicant.kind,
-            "channel": "online",
+            "channel": channel,
         }
         if form.service in catalogue.services:
             told = {error.field for error in errors}

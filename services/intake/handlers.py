@@ -173,6 +173,7 @@ async def on_event(event: Event, steps: Steps) -> None:
                     "reason": event.reason,
                     "items": list(event.items),
                     "due_on": event.due_on.isoformat() if event.due_on else None,
+                    "correct_by": event.correct_by.isoformat() if event.correct_by else None,
                 },
             )
         case NoticeStateChanged():

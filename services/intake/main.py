@@ -1,14 +1,26 @@
-"""The wiring of intake: its API, its relay and its projection."""
+"""The wiring of intake: the portal, its API, its relay and its projection."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
-from catalogue import load_catalogue
+from catalogue import Service, load_catalogue
+from catalogue.calendar import city_calendar
 from catalogue.facts import load_facts
-from services.intake import http, worker
+from catalogue.forms import forms
+from services.intake import domain, http, portal, worker
+from services.intake.applying import Desk
+from services.intake.drafts import Draft
+from services.intake.draftstore import PostgresDrafts
+from services.intake.inspection import Inspector
+from services.intake.portal import Files, Shop, Site, Tokens
+from services.intake.portal.documents import document_link
 from services.intake.settings import IntakeSettings
 from services.intake.store import SCHEMA, PostgresApplications
+from shared.runtime.caselinks import CaseLinks
 from shared.runtime.outbox import Bell
-from shared.runtime.postgres import answers, open_pool
+from shared.runtime.postgres import Pool, answers, open_pool
 from shared.runtime.process import run_parts
 from shared.runtime.relay import Relay
 from shared.runtime.settings import load
@@ -16,6 +28,9 @@ from shared.runtime.vault import Vault
 from shared.runtime.web import new_app, serve
 
 PARTS = ("web", "relay", "worker")
+_CITY = ZoneInfo("Asia/Taipei")
+# A form with its documents; the API's own limit is lower.
+_BODY_LIMIT_BYTES = 32 * 1024 * 1024
 
 
 async def run(only: tuple[str, ...] = PARTS) -> None:
@@ -26,23 +41,95 @@ async def run(only: tuple[str, ...] = PARTS) -> None:
     async def check() -> dict[str, bool]:
         return {"postgres": await answers(pool)}
 
-    app = new_app("casebus intake", check)
-    if "web" in only:
-        load_facts()  # Kept from here: a broken table stops the start, not an application.
-        http.add_routes(
-            app,
-            settings,
-            load_catalogue(),
-            PostgresApplications(pool),
-            Vault(settings.master_key),
-            bell.ring,
-        )
+    app = new_app("casebus intake", check, _BODY_LIMIT_BYTES)
     parts: dict[str, Callable[[], Awaitable[None]]] = {
         "http": lambda: serve(app, settings.host, settings.port),
         "bell": bell.run,
     }
+    if "web" in only:
+        shop, files = _portal(settings, pool, bell.ring)
+        http.add_routes(
+            app,
+            settings,
+            shop.catalogue,
+            PostgresApplications(pool),
+            Vault(settings.master_key),
+            bell.ring,
+        )
+        tokens = Tokens(settings.counter_secret.get_secret_value())
+        portal.add_routes(app, shop, files, tokens)
+        parts["drafts"] = shop.drafts.sweep_for_ever
     if "relay" in only:
         parts["relay"] = Relay(settings, pool, SCHEMA).run
     if "worker" in only:
         parts["worker"] = lambda: worker.follow(settings, pool, bell.ring)
     await run_parts({name: part() for name, part in parts.items()})
+
+
+def _portal(settings: IntakeSettings, pool: Pool, ring: Callable[[], None]) -> tuple[Shop, Files]:
+    """All data is read here: a broken table stops the start, not an application."""
+    catalogue, calendar = load_catalogue(), city_calendar()
+    secret = settings.citizen_secret.get_secret_value().encode()
+    url = settings.portal_url.rstrip("/")
+    drafts = PostgresDrafts(
+        pool, Vault(settings.master_key), secret, timedelta(days=settings.draft_days)
+    )
+    applications = PostgresApplications(pool)
+
+    def due(service: Service, received_at: datetime) -> date:
+        received = received_at.astimezone(_CITY).date()
+        return calendar.due_on(received, service.limit, service.limit_unit)
+
+    async def received(number: str) -> datetime | None:
+        found = await applications.by_number(number)
+        return None if found is None else found[2]
+
+    def password(draft: Draft) -> str:
+        return domain.password(secret, draft.case_id)
+
+    def link(case_id: UUID, digest: str) -> str:
+        return document_link(secret, url, case_id, digest)
+
+    site, inspector = Site(url, catalogue), Inspector()
+    shop = Shop(
+        site=site,
+        catalogue=catalogue,
+        forms=forms(catalogue, load_facts()),
+        drafts=drafts,
+        desk=Desk(
+            drafts,
+            applications.next_sequence,
+            secret,
+            url,
+            timedelta(days=settings.duplicate_days),
+            link,
+        ),
+        inspector=inspector,
+        now=lambda: datetime.now(UTC),
+        due=due,
+        ring=ring,
+        received=received,
+        password=password,
+    )
+    return shop, Files(
+        site=site,
+        catalogue=catalogue,
+        calendar=calendar,
+        drafts=drafts,
+        inspector=inspector,
+        secret=secret,
+        by_number=applications.by_number,
+        steps=applications.steps,
+        document_link=link,
+        preferences=_preferences(settings),
+        now=lambda: datetime.now(UTC),
+        ring=ring,
+    )
+
+
+def _preferences(settings: IntakeSettings) -> Callable[[str], str] | None:
+    """The notifier's page for the citizen of a case, who has shown that it is theirs."""
+    if not settings.notices_url:
+        return None
+    base, links = settings.notices_url.rstrip("/"), CaseLinks(settings.master_key)
+    return lambda number: f"{base}/c/{links.token(number)}"

@@ -15,7 +15,7 @@ from shared.runtime.postgres import Connection, Pool, rows, statements
 
 SCHEMA = "intake"
 _SEQUENCES_AT_ONCE = 100
-_sql = statements(Path(__file__).parent / "sql")
+sql = statements(Path(__file__).parent / "sql")
 
 
 class PostgresApplications:
@@ -28,14 +28,14 @@ class PostgresApplications:
     async def next_sequence(self) -> int:
         """A number that no other case has. Gaps are no loss: numbers are taken in advance."""
         while not self._sequences:
-            found = await rows(_sql.next_sequences(self._pool, count=_SEQUENCES_AT_ONCE))
+            found = await rows(sql.next_sequences(self._pool, count=_SEQUENCES_AT_ONCE))
             self._sequences.extend(row["n"] for row in found)
         return self._sequences.pop(0)
 
     async def put(self, application: Application, wrapped_key: bytes, event: Outgoing) -> None:
         topic, key, header_names, header_values, value = Tables.row(event)
         try:
-            await _sql.put_application(
+            await sql.put_application(
                 self._pool,
                 case_id=application.case_id,
                 number=application.number,
@@ -59,15 +59,15 @@ class PostgresApplications:
             raise
 
     async def by_key(self, key_sha256: bytes) -> Known | None:
-        row = await _sql.find_idempotency(self._pool, key_sha256=key_sha256)
+        row = await sql.find_idempotency(self._pool, key_sha256=key_sha256)
         return None if row is None else Known(**dict(row))
 
     async def by_number(self, number: str) -> tuple[UUID, str, datetime] | None:
-        row = await _sql.find_application(self._pool, number=number)
+        row = await sql.find_application(self._pool, number=number)
         return None if row is None else (row["case_id"], row["service"], row["received_at"])
 
     async def steps(self, case_id: UUID) -> Sequence[Step]:
-        found = await rows(_sql.steps_of(self._pool, case_id=case_id))
+        found = await rows(sql.steps_of(self._pool, case_id=case_id))
         return [Step(**dict(row)) for row in found]
 
 
@@ -85,4 +85,4 @@ class PostgresSteps:
             "status": step.status,
             "detail": step.detail,
         }
-        await _sql.put_step(self._connection, event_id=event_id, case_id=case_id, **values)
+        await sql.put_step(self._connection, event_id=event_id, case_id=case_id, **values)

@@ -10,7 +10,13 @@ from typing import Any, Literal
 from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
 
-from shared.contract.events import ApplicationSubmitted, CaseRouted, CaseStatusChanged, Event
+from shared.contract.events import (
+    ApplicationConfirmationRequested,
+    ApplicationSubmitted,
+    CaseRouted,
+    CaseStatusChanged,
+    Event,
+)
 
 ChannelName = Literal["sms", "mail"]
 CHANNELS: tuple[ChannelName, ...] = ("sms", "mail")
@@ -38,7 +44,7 @@ SUPERSEDES: Mapping[str, frozenset[str]] = {
 # Mail wakes nobody.
 QUIET_CHANNELS = frozenset({"sms"})
 # A citizen may stop all but what is asked of them: no one-click stop stands on such a mail.
-_ASKS = frozenset({"correction_requested"})
+_ASKS = frozenset({"correction_requested", "confirm"})
 
 Quiet = Literal["city", "none"] | tuple[int, int]
 """The hours without SMS: the city's own, none, or from one full hour until another."""
@@ -115,6 +121,8 @@ class End:
 def template_of(event: Event) -> str | None:
     """The key of the message for `event`, or None when there is nothing to tell."""
     match event:
+        case ApplicationConfirmationRequested():
+            return "confirm"
         case ApplicationSubmitted():
             return "received"
         case CaseRouted():
@@ -130,13 +138,19 @@ def template_of(event: Event) -> str | None:
     return None
 
 
+def channels_of(event: Event) -> tuple[ChannelName, ...]:
+    """Where the message for `event` goes out: a link to confirm with on one channel alone."""
+    return (event.channel,) if isinstance(event, ApplicationConfirmationRequested) else CHANNELS
+
+
 def notices_of(event: Event, names: Mapping[str, Any]) -> list[Notice]:
     """One notice for each channel. `names` has the service's and agency's names by language."""
     template = template_of(event)
     if template is None:
         return []
     context: dict[str, Any] = {"number": event.number, **names}
-    urgent = False
+    # Who is to confirm waits for it now.
+    urgent = isinstance(event, ApplicationConfirmationRequested)
     if isinstance(event, CaseStatusChanged):
         context |= {
             "reason": event.reason,
@@ -159,7 +173,7 @@ def notices_of(event: Event, names: Mapping[str, Any]) -> list[Notice]:
             context=context,
             urgent=urgent,
         )
-        for channel in CHANNELS
+        for channel in channels_of(event)
     ]
 
 
@@ -231,6 +245,17 @@ def contact_of(unsealed: bytes) -> Mapping[str, Any]:
     if not isinstance(contact, dict):
         raise ValueError("the contact cannot be read")
     return contact
+
+
+def confirm_url_of(unsealed: bytes) -> str:
+    """The link to confirm with. Raises ValueError when there is none: a mail without is none."""
+    try:
+        link = json.loads(unsealed)["confirm_url"]
+    except (ValueError, KeyError, TypeError):
+        link = None
+    if not isinstance(link, str):
+        raise ValueError("the link to confirm with cannot be read")
+    return link
 
 
 def next_try(tries: int, now: datetime, jitter: float) -> datetime | None:

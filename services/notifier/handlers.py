@@ -18,6 +18,7 @@ from services.notifier.domain import (
     End,
     Notice,
     Quiet,
+    confirm_url_of,
     contact_of,
     judge,
     next_try,
@@ -27,6 +28,7 @@ from services.notifier.links import Links
 from services.notifier.messages import Messages, Rendered, context_of, names_of
 from services.notifier.routes import Attempt, Routes, Sent
 from shared.contract.events import (
+    ApplicationConfirmationRequested,
     ApplicationSubmitted,
     CaseRouted,
     CaseStatusChanged,
@@ -34,13 +36,20 @@ from shared.contract.events import (
 )
 
 log = structlog.get_logger()
-TAKEN = (ApplicationSubmitted, CaseRouted, CaseStatusChanged)
+TAKEN = (
+    ApplicationConfirmationRequested,
+    ApplicationSubmitted,
+    CaseRouted,
+    CaseStatusChanged,
+)
 
 
 class Ledger(Protocol):
     """Inside the transaction of an event."""
 
-    async def put_recipient(self, case_id: UUID, number: str, sealed: str) -> None: ...
+    async def put_recipient(self, case_id: UUID, number: str, sealed: str) -> None:
+        """Keep how the citizen is reached; of two the later counts."""
+
     async def close_case(self, case_id: UUID, at: datetime) -> None:
         """The case has come to its end; a repeat changes nothing."""
 
@@ -94,7 +103,7 @@ class Outcomes(Protocol):
 
 async def on_event(event: Event, ledger: Ledger, catalogue: Catalogue) -> None:
     """Write down which messages follow from `event`."""
-    if isinstance(event, ApplicationSubmitted):
+    if isinstance(event, ApplicationConfirmationRequested | ApplicationSubmitted):
         await ledger.put_recipient(event.case_id, event.number, event.sealed)
     notices = notices_of(event, names_of(event, catalogue))
     for notice in notices:
@@ -105,12 +114,16 @@ async def on_event(event: Event, ledger: Ledger, catalogue: Catalogue) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a notice goes: the address in clear, personal, for as long as it takes to send."""
+    """Where a notice goes: the address in clear, personal, for as long as it takes to send.
+
+    `confirm_url` is the citizen's own link, when the notice is about one.
+    """
 
     address: str | None = field(repr=False)
     problem: str
     language: str
     hashed: bytes = b""
+    confirm_url: str = field(default="", repr=False)
 
 
 def destination_of(notice: Notice, unsealed: bytes) -> Destination:
@@ -125,7 +138,8 @@ def destination_of(notice: Notice, unsealed: bytes) -> Destination:
         return Destination(None, "no address for this channel", language)
     if notice.channel == "sms" and (problem := destination_problem(address)):
         return Destination(None, problem, language)
-    return Destination(address, "", language)
+    link = confirm_url_of(unsealed) if notice.template == "confirm" else ""
+    return Destination(address, "", language, confirm_url=link)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +167,7 @@ class Sender:
                 return Result(notice, "deferred", reason, next_try_at=until, address=address)
         language = choice.language or to.language
         try:
-            rendered = self._rendered(claimed, language)
+            rendered = self._rendered(claimed, language, to.confirm_url)
         except Exception as error:  # noqa: BLE001  the boundary: whatever it is, others go on
             log.error("notice.no_text", template=notice.template, error=type(error).__name__)
             return Result(notice, "permanent_failure", "notice.no_text", address=address)
@@ -169,10 +183,11 @@ class Sender:
         sent = await self.routes[notice.channel].send(message, rendered.segments)
         return self._result(claimed, sent, rendered.segments, address)
 
-    def _rendered(self, claimed: Claimed, language: str) -> Rendered:
+    def _rendered(self, claimed: Claimed, language: str, confirm_url: str) -> Rendered:
         notice = claimed.notice
         preferences = self.links.preferences(claimed.recipient)
         context: dict[str, Any] = context_of(notice, language, self.track_url, preferences)
+        context["confirm_url"] = confirm_url
         return self.messages.render(notice.template, language, notice.channel, context)
 
     def _result(self, claimed: Claimed, sent: Sent, segments: int, address: bytes | None) -> Result:

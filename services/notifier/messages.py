@@ -25,6 +25,7 @@ FOLDER = Path(__file__).parents[2] / "catalogue" / "messages"
 LANGUAGES = ("zh-TW", "en")
 # Those of events, and those of statuses; see template_of in domain.py.
 KEYS = (
+    "confirm",
     "received",
     "assigned",
     "reassigned",
@@ -43,6 +44,7 @@ _NAMES = {
     "correct_by",
     "track_url",
     "preferences_url",
+    "confirm_url",
 } | _FREE_TEXT
 # A link of its own length would cost every text message a part.
 _IN_MAILS_ONLY = _FREE_TEXT | {"preferences_url"}
@@ -67,6 +69,7 @@ _SAMPLE = {
     "correct_by": "2026-12-09",
     "track_url": "https://cases.example/",
     "preferences_url": "https://cases.example/p/ab-abcdefghijklmnop",
+    "confirm_url": "https://cases.example/zh-TW/confirm/abcdefghijklmnop",
 }
 # What an event leaves out is empty.
 _SPARSE = _SAMPLE | dict.fromkeys(
@@ -203,6 +206,7 @@ def context_of(
         "items": items.join(context.get("items", ())),
         "track_url": track_url,
         "preferences_url": preferences_url,
+        "confirm_url": "",
     }
 
 

@@ -134,6 +134,7 @@ def _told(event: Carried, route: Route, step: int, tried: tuple[str, ...], now: 
         tried=tried,
         decision=route.decision,
         joint_review=route.joint_review,
+        duplicates=event.duplicates if isinstance(event, ApplicationSubmitted) else (),
         limit=route.limit,
         limit_unit=route.limit_unit,
         limit_steps=route.limit_steps,

@@ -47,7 +47,23 @@ class Carried(Event):
 
 
 class ApplicationSubmitted(Carried):
+    """`duplicates`: numbers of the same person's applications for the same service, of late."""
+
     type: ClassVar[str] = "application.submitted.v1"
+    duplicates: tuple[str, ...] = ()
+
+
+class ApplicationConfirmationRequested(Event):
+    """The citizen sent a form, which counts once they follow the link that they are sent.
+
+    No case is there yet. `sealed` holds the contact and the link, under the key of the case to
+    come; the link goes out on `channel`.
+    """
+
+    type: ClassVar[str] = "application.confirmation_requested.v1"
+    service: str
+    sealed: str
+    channel: Literal["mail", "sms"]
 
 
 class ApplicationSupplemented(Event):
@@ -112,6 +128,7 @@ class CaseAssigned(Carried):
     tried: tuple[str, ...]
     decision: Decision
     joint_review: tuple[JointReview, ...] = ()
+    duplicates: tuple[str, ...] = ()
     limit: int | None = None
     limit_unit: LimitUnit | None = None
     limit_steps: tuple[int, ...] = ()
@@ -247,6 +264,7 @@ CASE_EVENTS: dict[str, type[Event]] = {
     model.type: model
     for model in (
         ApplicationSubmitted,
+        ApplicationConfirmationRequested,
         ApplicationSupplemented,
         ApplicationWithdrawn,
         CaseAssigned,

@@ -10,6 +10,9 @@ SUBMIT_SECONDS = Histogram(
     "From reading the request to the commit of the application",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
 )
+SEARCHES = Counter(
+    "casebus_searches", "Questions to the portal's search, by outcome (found, nothing)", ["outcome"]
+)
 RELAYED = Counter("casebus_relay_rows", "Outbox rows sent to Kafka", ["outbox"])
 RELAY_REFUSED = Counter("casebus_relay_refused_rows", "Rows that Kafka refuses", ["outbox"])
 RELAY_LAG_ROWS = Gauge("casebus_relay_lag_rows", "Outbox rows not yet in Kafka", ["outbox"])

@@ -18,6 +18,9 @@ from shared.runtime.postgres import Connection
 _NONCE_BYTES = 12
 
 
+_BROKEN = PermanentError("vault.broken", "sealed data cannot be opened")
+
+
 class CaseKey:
     """The key of one case, in clear; lives as short as the work that needs it."""
 
@@ -27,16 +30,27 @@ class CaseKey:
 
     def seal(self, clear: bytes) -> str:
         """`clear` under this key, bound to the case, as base64."""
+        return b64encode(self.seal_bytes(clear)).decode()
+
+    def seal_bytes(self, clear: bytes) -> bytes:
+        """The same without base64, for what is large."""
         nonce = os.urandom(_NONCE_BYTES)
-        return b64encode(nonce + self._cipher.encrypt(nonce, clear, self._case)).decode()
+        return nonce + self._cipher.encrypt(nonce, clear, self._case)
 
     def unseal(self, sealed: str) -> bytes:
         """What was sealed. Raises PermanentError vault.broken when it is not ours or changed."""
         try:
             raw = b64decode(sealed, validate=True)
-            return self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], self._case)
+        except ValueError as error:
+            raise _BROKEN from error
+        return self.unseal_bytes(raw)
+
+    def unseal_bytes(self, sealed: bytes) -> bytes:
+        """What seal_bytes sealed. Raises as unseal does."""
+        try:
+            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], self._case)
         except (ValueError, InvalidTag) as error:
-            raise PermanentError("vault.broken", "sealed data cannot be opened") from error
+            raise _BROKEN from error
 
 
 class Vault:

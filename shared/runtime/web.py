@@ -27,7 +27,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-# No route takes more; intake's own limit is lower still.
+# No route takes more, but where a service says so; of applications intake takes less still.
 BODY_LIMIT_BYTES = 512 * 1024
 Check = Callable[[], Awaitable[dict[str, bool]]]
 
@@ -62,8 +62,9 @@ class _Edge:
     """Around every request: strict headers on each answer, a limit to bodies, and a sentence
     instead of a traceback when something fails."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, body_limit: int) -> None:
         self._app = app
+        self._body_limit = body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,8 +76,8 @@ class _Edge:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            if size > BODY_LIMIT_BYTES:
-                raise HTTPException(413, f"the body is larger than {BODY_LIMIT_BYTES} bytes")
+            if size > self._body_limit:
+                raise HTTPException(413, f"the body is larger than {self._body_limit} bytes")
             return message
 
         async def with_headers(message: Message) -> None:
@@ -100,10 +101,13 @@ class _Edge:
             await ProblemError(500, "internal", detail).response()(scope, receive, with_headers)
 
 
-def new_app(title: str, check: Check) -> FastAPI:
-    """An application with /health (200 when each part of `check` is ready) and /metrics."""
+def new_app(title: str, check: Check, body_limit: int = BODY_LIMIT_BYTES) -> FastAPI:
+    """An application with /health (200 when each part of `check` is ready) and /metrics.
+
+    No route takes a body of more than `body_limit` bytes.
+    """
     app = FastAPI(title=title, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.add_middleware(_Edge)
+    app.add_middleware(_Edge, body_limit=body_limit)
 
     @app.exception_handler(ProblemError)
     async def problem(_: Request, error: ProblemError) -> Response:

@@ -93,8 +93,8 @@ async def _poisoned(city: City) -> set[str]:
         _raw("cases.events", b"no JSON", "case.returned.v1"),
         _raw("cases.events", b"{}", "case.of_a_type_of_tomorrow.v1"),
         _raw("agency.IPC.cases", b'{"case_id": 1}', "case.assigned.v1"),
-        # Sound, but the back office has no such case: its handler raises.
-        encode("applications.events", examples.event(unknown[0], **unknown[1])),
+        # Sound, but in the wrong place: the back office's handler raises.
+        encode("agency.IPC.cases", examples.event(unknown[0], **unknown[1])),
     ]
     producer = kafka.producer(city.kafka("admin"))
     await producer.start()

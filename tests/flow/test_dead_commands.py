@@ -40,7 +40,9 @@ async def waits(city: City, case: UUID, count: int, service: str) -> list[dict[s
 
 
 def withdrawn(case: UUID) -> Outgoing:
-    return encode(topics.APPLICATIONS, examples.event(ApplicationWithdrawn, case_id=case))
+    """What has no place where it stands: nobody but intake withdraws."""
+    told = examples.event(ApplicationWithdrawn, case_id=case)
+    return encode(topics.agency_cases(QUIET), told)
 
 
 def assigned(case: UUID, **changes: Any) -> Outgoing:
@@ -52,18 +54,17 @@ def assigned(case: UUID, **changes: Any) -> Outgoing:
 
 
 async def test_what_is_parked_is_listed_shown_and_tried_again_in_its_order(city: City) -> None:
-    """A withdrawal of a case that the back office does not know yet."""
     case = uuid4()
     await write(city.kafka("admin"), withdrawn(case))
     (parked,) = await waits(city, case, 1, "backoffice")
-    assert (parked["kind"], parked["code"], parked["tries"]) == ("parked", "case.unknown", 1)
+    assert (parked["kind"], parked["code"], parked["tries"]) == ("parked", "event.wrong_topic", 1)
     shown = await asyncio.to_thread(city.command, "dead", "show", parked["name"])
     assert str(case) in shown
     assert "ce_type: application.withdrawn.v1" in shown
 
     # Nothing has changed: it is set aside again, and says so.
     (again,) = await dead(city, "replay", parked["name"], "--by", "王小明", status=1)
-    assert "parked again: case.unknown" in again["outcome"]
+    assert "parked again: event.wrong_topic" in again["outcome"]
     (parked,) = await of_case(city, case, "backoffice")
     assert parked["tries"] == 2
     assert parked["last_at"] > parked["first_at"]

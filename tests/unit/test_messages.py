@@ -12,12 +12,15 @@ from services.notifier.channels.segments import segment
 from services.notifier.domain import CHANNELS, template_of
 from services.notifier.messages import FOLDER, KEYS, LANGUAGES, Messages, MessagesError
 from shared.contract.events import (
+    ApplicationConfirmationRequested,
     ApplicationSubmitted,
     CaseRouted,
     CaseStatusChanged,
     Decision,
 )
 
+# All but the link to confirm with: no case is there yet, and it asks for something.
+NEWS = tuple(key for key in KEYS if key != "confirm")
 CONTEXT = {
     "number": "20261124-0000123-9",
     "service_name": "臺北市育兒津貼",
@@ -27,6 +30,7 @@ CONTEXT = {
     "due_on": "2026-12-01",
     "correct_by": "2026-12-09",
     "track_url": "https://cases.example",
+    "confirm_url": "https://cases.example/zh-TW/confirm/abcdefghijklmnop",
     "preferences_url": "https://cases.example/p/ab-abcdefghijklmnop",
 }
 
@@ -42,7 +46,7 @@ def messages() -> Messages:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", NEWS)
 def test_every_text_names_the_case_the_service_and_where_to_follow_it(
     messages: Messages, key: str, language: str
 ) -> None:
@@ -98,7 +102,7 @@ def test_a_request_for_correction_says_until_when(messages: Messages) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", NEWS)
 def test_a_mail_says_where_to_stop_messages_and_an_sms_leaves_it_out(
     messages: Messages, key: str, language: str
 ) -> None:
@@ -108,6 +112,16 @@ def test_a_mail_says_where_to_stop_messages_and_an_sms_leaves_it_out(
     sms = messages.render(key, language, "sms", CONTEXT)
     assert CONTEXT["preferences_url"] not in sms.text
     assert sms.segments == len(segment(sms.text, 1).parts)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_link_to_confirm_with_stands_in_mail_and_sms_and_asks_to_be_followed(
+    messages: Messages, language: str
+) -> None:
+    for channel in CHANNELS:
+        text = messages.render("confirm", language, channel, CONTEXT).text
+        assert CONTEXT["confirm_url"] in text
+        assert CONTEXT["service_name"] in text
 
 
 def test_an_sms_that_could_need_more_than_four_parts_is_refused(folder: Path) -> None:
@@ -147,6 +161,7 @@ def test_a_name_that_is_missing_is_an_error(messages: Messages) -> None:
 
 
 def test_there_is_a_text_for_exactly_the_keys_that_events_lead_to() -> None:
+    asked = ApplicationConfirmationRequested.model_construct()
     submitted = ApplicationSubmitted.model_construct()
     routed = [
         CaseRouted.model_construct(tried=tried, decision=Decision.model_construct(outcome=outcome))
@@ -158,7 +173,7 @@ def test_there_is_a_text_for_exactly_the_keys_that_events_lead_to() -> None:
         for status in load_catalogue().statuses
         for path in ((), ("APPROVED",), ("REJECTED",))
     ]
-    keys = {template_of(event) for event in (submitted, *routed, *changed)}
+    keys = {template_of(event) for event in (asked, submitted, *routed, *changed)}
     assert keys - {None} == set(KEYS)
 
 

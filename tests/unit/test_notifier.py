@@ -40,6 +40,7 @@ from services.notifier.messages import KEYS, Messages
 from services.notifier.routes import Route, Routes
 from shared.contract.events import (
     CASE_EVENTS,
+    ApplicationConfirmationRequested,
     ApplicationSubmitted,
     CaseRouted,
     CaseStatusChanged,
@@ -202,7 +203,8 @@ def test_a_contact_that_cannot_be_read_is_said_to_be_so(unsealed: bytes) -> None
 def test_every_end_says_all_that_was_before() -> None:
     assert set(SUPERSEDES) <= set(KEYS)
     for end in ENDS:
-        assert SUPERSEDES[end] == set(KEYS) - ENDS
+        # A link to confirm with comes before all: it is followed, or there is no case.
+        assert SUPERSEDES[end] == set(KEYS) - ENDS - {"confirm"}
 
 
 def test_a_request_for_correction_is_only_replaced_by_what_settles_it() -> None:
@@ -302,6 +304,9 @@ def messages() -> Messages:
     return Messages.load()
 
 
+CONFIRM_URL = "https://cases.example/zh-TW/confirm/abcdefghijklmnop"
+
+
 class Dispatch:
     """One notice, claimed, and the provider's answers."""
 
@@ -345,7 +350,8 @@ class Dispatch:
         row = self.notices.rows[self.notice.notice_id]
         row.state, row.tries = "sending", tries
         claimed = Claimed(self.notice, tries, row.expires_at, "c2VhbGVk", 1, superseded)
-        unsealed = json.dumps({"contact": self._contact}).encode()
+        said = {"contact": self._contact, "confirm_url": CONFIRM_URL}
+        unsealed = json.dumps(said).encode()
         to = destination_of(self.notice, unsealed)
         result = await self._sender.send(claimed, to, self._choice)
         await self.notices.record([result])
@@ -394,7 +400,7 @@ async def test_mail_has_a_subject_and_goes_to_the_mail_address(messages: Message
     assert out.subject
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", [key for key in KEYS if key != "confirm"])
 @pytest.mark.parametrize("language", ["zh-TW", "en"])
 @pytest.mark.parametrize("channel", ["sms", "mail"])
 async def test_every_event_that_has_news_can_be_told(
@@ -411,6 +417,27 @@ async def test_every_event_that_has_news_can_be_told(
 
     assert (await dispatch.once()).state == "sent"
     assert examples.NUMBER in dispatch.provider.sent[0].text
+
+
+@pytest.mark.parametrize("channel", ["sms", "mail"])
+async def test_a_link_to_confirm_with_goes_out_once_by_the_channel_that_was_said(
+    messages: Messages, channel: str
+) -> None:
+    asked = examples.event(ApplicationConfirmationRequested, channel=channel)
+    (row,) = (await ledger_after(asked)).rows.values()
+
+    assert (row.notice.channel, row.notice.urgent) == (channel, True)
+    # Personal: it is nowhere but in what is sealed.
+    assert CONFIRM_URL not in str(row.notice)
+    dispatch = Dispatch(messages, notice=row.notice)
+    assert (await dispatch.once()).state == "sent"
+    assert CONFIRM_URL in dispatch.provider.sent[0].text
+
+
+def test_a_notice_without_the_link_that_it_is_about_is_unreadable() -> None:
+    notice = examples.notice(channel="mail", template="confirm")
+    with pytest.raises(ValueError, match="link to confirm"):
+        destination_of(notice, json.dumps({"contact": CONTACT}).encode())
 
 
 EVENT_OF = {
@@ -578,8 +605,8 @@ async def test_a_mail_can_be_stopped_by_one_click_unless_it_asks_for_something(
     await dispatch.once()
 
     url = dispatch.provider.sent[0].unsubscribe_url
-    assert bool(url) == (key != "correction_requested")
-    assert "/p/" in dispatch.provider.sent[0].text
+    assert bool(url) == (key not in ("correction_requested", "confirm"))
+    assert ("/p/" in dispatch.provider.sent[0].text) == (key != "confirm")
 
 
 async def test_tries_end_with_a_permanent_failure_that_keeps_the_reason(

@@ -102,9 +102,7 @@ def test_nearly_always_what_was_meant_stands_first() -> None:
     assert sum(first) >= len(ASKED) - 2
 
 
-@pytest.mark.parametrize(
-    "text", ["", "   ", "?!", "xqzzyk", "𠮷𠮷", "\x00", '"', "* OR *", "((("]
-)
+@pytest.mark.parametrize("text", ["", "   ", "?!", "xqzzyk", "𠮷𠮷", "\x00", '"', "* OR *", "((("])
 def test_what_fits_nothing_finds_nothing_and_breaks_nothing(text: str) -> None:
     assert Index(CITY).search(text) == []
 

@@ -1,6 +1,6 @@
 -- name: put_recipient!
 INSERT INTO notifier.recipients (case_id, number, sealed) VALUES (:case_id, :number, :sealed)
-ON CONFLICT (case_id) DO NOTHING;
+ON CONFLICT (case_id) DO UPDATE SET sealed = excluded.sealed;
 
 -- name: close_case!
 -- From here the time runs after which the address is forgotten.
@@ -148,7 +148,7 @@ VALUES (:address, :channel, :wants, :language, :quiet, :given_by, :reason);
 SELECT case_id, number, sealed FROM notifier.recipients WHERE seq = :seq;
 
 -- name: recipient_of^
-SELECT case_id, number, sealed FROM notifier.recipients WHERE number = :number;
+SELECT seq, case_id, number, sealed FROM notifier.recipients WHERE number = :number;
 
 -- name: refill^
 -- Tokens of a provider, locked: none when it was never asked.

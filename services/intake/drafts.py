@@ -1,0 +1,217 @@
+"""What a citizen has begun: the form as typed, what is wrong with it, what it becomes. Pure.
+
+The answers are kept as they were typed, by the names of the form's fields, right or wrong, so
+that nothing typed is ever lost.
+"""
+
+import hashlib
+import hmac
+import json
+import re
+import unicodedata
+from base64 import b32encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from catalogue import Catalogue
+from catalogue.forms import Field, Form
+from services.intake.domain import ApplicationForm, Checked, FieldError, check
+
+Channel = Literal["online", "counter", "phone"]
+LONGEST_VALUE = 4000
+_TRUE, _FALSE = "yes", "no"
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """An uploaded document: which paper of the form it is, and what it is kept by."""
+
+    field: str
+    name: str
+    digest: str
+    media_type: str
+    pages: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """`values` are the answers as typed, by field. `state`: open, sent (the citizen has yet to
+    follow the link), or received (it is a case)."""
+
+    case_id: UUID
+    service: str
+    channel: Channel
+    filed_by: str
+    language: str
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    documents: tuple[Attached, ...] = ()
+    revision: int = 1
+    state: str = "open"
+    number: str | None = None
+    expires_at: datetime | None = None
+
+    def sealed_json(self) -> bytes:
+        """The personal part, to be sealed."""
+        documents = [
+            [one.field, one.name, one.digest, one.media_type, one.pages, one.size]
+            for one in self.documents
+        ]
+        said = {"values": dict(self.values), "documents": documents}
+        return json.dumps(said, ensure_ascii=False).encode()
+
+    def opened(self, clear: bytes) -> "Draft":
+        """With what was sealed."""
+        said = json.loads(clear)
+        return replace(
+            self,
+            values=said["values"],
+            documents=tuple(Attached(*one) for one in said["documents"]),
+        )
+
+
+def typed(form: Form, given: Mapping[str, str]) -> dict[str, str]:
+    """The answers to this form's questions; what else was sent is left out."""
+    return {
+        one.name: cleaned(given[one.name])
+        for one in form.fields()
+        if one.kind != "file" and one.name in given
+    }
+
+
+def cleaned(text: str) -> str:
+    """One normal form, one kind of line end, no NUL, no end of blanks; Big5 read as Latin-1
+    becomes what it was."""
+    text = unicodedata.normalize("NFC", _from_big5(text)).replace("\x00", "")
+    return re.sub(r"\r\n?", "\n", text)[:LONGEST_VALUE].strip()
+
+
+def _from_big5(text: str) -> str:
+    """What an old program pasted or sent as Big5 arrives as Latin-1 letters."""
+    try:
+        found = text.encode("latin-1").decode("big5")
+    except UnicodeError:
+        return text
+    chinese = [one for one in found if ord(one) > 0x7F]
+    plain = all(unicodedata.category(one) in ("Lo", "Po", "Ps", "Pe") for one in chinese)
+    return found if len(chinese) >= 2 and plain else text
+
+
+def is_asked(one: Field, values: Mapping[str, str]) -> bool:
+    """Whether a question counts, after what was answered before it."""
+    if one.when is None:
+        return True
+    answered = next((values[name] for name in one.when.fields if values.get(name)), "")
+    return answered in one.when.values
+
+
+def verify(
+    draft: Draft, form: Form, catalogue: Catalogue
+) -> tuple[Checked | None, list[FieldError]]:
+    """The application that the draft makes, or None and what is wrong with each field."""
+    errors = list(_wrong(form, draft.values))
+    if errors:
+        return None, errors
+    try:
+        said = ApplicationForm.model_validate(body(draft, form))
+    except ValidationError as error:
+        return None, [
+            FieldError(".".join(map(str, item["loc"])), f"{item['msg']} / 這個欄位的內容無法讀取")
+            for item in error.errors()
+        ]
+    return check(said, catalogue, channel=draft.channel)
+
+
+def _wrong(form: Form, values: Mapping[str, str]) -> Iterator[FieldError]:
+    for one in form.fields():
+        if one.name == "contact.phone" and _unreachable(values):
+            yield FieldError(one.name, "give a phone or an e-mail address / 請填寫電話或電子郵件")
+        value = values.get(one.name, "")
+        if one.required and not value and is_asked(one, values):
+            yield FieldError(one.name, "answer this / 請填寫這一欄")
+        elif one.longest and len(value) > one.longest:
+            yield FieldError(
+                one.name,
+                f"{len(value)} characters; at most {one.longest} fit / "
+                f"共 {len(value)} 字，最多 {one.longest} 字",
+            )
+        elif broken := unreadable(value):
+            yield FieldError(
+                one.name,
+                f"these characters cannot be read, type them again: {broken} / "
+                f"以下字元無法辨識，請重新輸入：{broken}",
+            )
+
+
+def _unreachable(values: Mapping[str, str]) -> bool:
+    return not values.get("contact.phone") and not values.get("contact.email")
+
+
+def unreadable(text: str) -> str:
+    """The characters that no register could keep: controls, private ones, what was broken."""
+    found = [
+        one
+        for one in text
+        if one == "\ufffd"
+        or (unicodedata.category(one) in ("Cc", "Co", "Cs", "Cn") and one != "\n")
+    ]
+    return " ".join(dict.fromkeys(f"U+{ord(one):04X}" for one in found[:5]))
+
+
+def body(draft: Draft, form: Form) -> dict[str, Any]:
+    """The draft as the body of POST /api/applications."""
+    values = draft.values
+    found: dict[str, Any] = {"service": draft.service, "consents": []}
+    for one in form.fields():
+        part, _, name = one.name.partition(".")
+        value = values.get(one.name, "")
+        if not value or one.kind == "file" or not is_asked(one, values):
+            continue
+        if part == "consents":
+            if value == _TRUE:
+                found["consents"].append(name)
+            continue
+        found.setdefault(part, {})[name] = _read(one, value)
+    location = found.get("location")
+    if location and "district" not in location:
+        location["district"] = values.get("address.district", "")
+    return found
+
+
+def _read(one: Field, value: str) -> Any:
+    match one.kind:
+        case "integer":
+            plain = unicodedata.normalize("NFKC", value).replace(",", "").strip()
+            return int(plain) if re.fullmatch(r"-?[0-9]{1,15}", plain) else value
+        case "yes_no":
+            return {_TRUE: True, _FALSE: False}.get(value, value)
+        case "date":
+            return unicodedata.normalize("NFKC", value)
+    return value
+
+
+def secret_link(secret: bytes, case_id: UUID, purpose: str) -> str:
+    """80 bits that open one draft for one purpose; derived, so that they are kept nowhere."""
+    digest = hmac.digest(secret, f"{purpose}:".encode() + case_id.bytes, hashlib.sha256)
+    return b32encode(digest[:10]).decode().lower()
+
+
+def keyed(secret: bytes, kind: str, text: str) -> bytes:
+    """A hash by which the same is known again, and nothing can be guessed without the secret."""
+    return hmac.digest(secret, f"{kind}:{text}".encode("utf-8", "replace"), hashlib.sha256)
+
+
+def person(secret: bytes, checked: Checked) -> bytes:
+    """Who applies for what: the same for each application of the same person and service."""
+    form = checked.form
+    return keyed(secret, "person", f"{form.applicant.id_number}:{form.service}")
+
+
+def contacts(secret: bytes, checked: Checked) -> list[bytes]:
+    said = (checked.form.contact.phone, checked.form.contact.email)
+    return [keyed(secret, "contact", one.lower()) for one in said if one]

@@ -1,0 +1,260 @@
+"""Drafts and uploaded documents in PostgreSQL, sealed; behind the ports of applying.py."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import structlog
+
+from services.intake.applying import Application, Duplicate
+from services.intake.drafts import Attached, Channel, Draft, keyed, secret_link
+from services.intake.store import sql
+from services.intake.uploads import Upload
+from shared.contract.wire import Outgoing
+from shared.runtime.outbox import Tables
+from shared.runtime.postgres import TRANSIENT, Connection, Pool, rows
+from shared.runtime.vault import CaseKey, Vault
+
+log = structlog.get_logger()
+_AT_ONCE = 100
+_SWEEP_S = 600
+_UPLOAD_RESTS = timedelta(hours=1)
+_GUESSES_REST = timedelta(days=1)
+
+
+class PostgresDrafts:
+    """`secret` derives the links; a draft that nobody touches is kept for `keep`."""
+
+    def __init__(self, pool: Pool, vault: Vault, secret: bytes, keep: timedelta) -> None:
+        self._pool = pool
+        self._vault = vault
+        self._secret = secret
+        self._keep = keep
+
+    def link(self, draft: Draft) -> str:
+        return secret_link(self._secret, draft.case_id, "draft")
+
+    def confirmation(self, draft: Draft) -> str:
+        return secret_link(self._secret, draft.case_id, f"confirm {draft.revision}")
+
+    async def begin(self, draft: Draft, now: datetime) -> Draft:
+        """Keep a new draft. Its case_id is fresh."""
+        key, wrapped = self._vault.new_key(draft.case_id)
+        expires_at = now + self._keep
+        await sql.begin_draft(
+            self._pool,
+            case_id=draft.case_id,
+            token_sha256=_sha256(self.link(draft)),
+            service=draft.service,
+            channel=draft.channel,
+            filed_by=draft.filed_by,
+            language=draft.language,
+            sealed=key.seal(draft.sealed_json()),
+            expires_at=expires_at,
+            wrapped=wrapped,
+        )
+        return replace(draft, expires_at=expires_at)
+
+    async def find(self, link: str, now: datetime) -> Draft | None:
+        """By its own link or by that of its confirmation; None when there is none (any more)."""
+        row = await sql.find_draft(self._pool, sha256=_sha256(link.strip().lower()), now=now)
+        if row is None:
+            return None
+        channel: Channel = row["channel"]
+        found = Draft(
+            case_id=row["case_id"],
+            service=row["service"],
+            channel=channel,
+            filed_by=row["filed_by"],
+            language=row["language"],
+            revision=row["revision"],
+            state=row["state"],
+            number=row["number"],
+            expires_at=row["expires_at"],
+        )
+        if not row["sealed"]:
+            return found
+        key = await self._key(found.case_id)
+        return found.opened(key.unseal(row["sealed"]))
+
+    async def save(self, draft: Draft, now: datetime) -> Draft | None:
+        """The draft in its new revision; None when it was changed elsewhere, or received."""
+        expires_at = now + self._keep
+        key = await self._key(draft.case_id)
+        revision = await sql.save_draft(
+            self._pool,
+            case_id=draft.case_id,
+            revision=draft.revision,
+            language=draft.language,
+            sealed=key.seal(draft.sealed_json()),
+            expires_at=expires_at,
+        )
+        if revision is None:
+            return None
+        return replace(draft, revision=revision, state="open", expires_at=expires_at)
+
+    async def seal(self, case_id: UUID, clear: bytes) -> str:
+        return (await self._key(case_id)).seal(clear)
+
+    async def send(self, draft: Draft, number: str, event: Outgoing) -> bool:
+        """It waits for its confirmation; False when it did already, or was changed elsewhere."""
+        sent = await sql.send_draft(
+            self._pool,
+            case_id=draft.case_id,
+            revision=draft.revision,
+            number=number,
+            confirm_sha256=_sha256(self.confirmation(draft)),
+            **_columns(event),
+        )
+        return sent is not None
+
+    async def receive(self, draft: Draft, application: Application, event: Outgoing) -> bool:
+        """The draft becomes a case; False when it is one already, or was changed elsewhere."""
+        received = await sql.receive_draft(
+            self._pool,
+            case_id=draft.case_id,
+            revision=draft.revision,
+            number=application.number,
+            service=draft.service,
+            facts=application.facts,
+            sealed=application.sealed,
+            received_at=application.received_at,
+            event_id=application.event_id,
+            person=application.person,
+            contacts=list(application.contacts),
+            duplicates=list(application.duplicates),
+            **_columns(event),
+        )
+        return received is not None
+
+    async def application(self, case_id: UUID) -> dict[str, Any]:
+        """What was applied for. Raises PermanentError once the case's key is destroyed."""
+        sealed = await sql.sealed_of(self._pool, case_id=case_id)
+        clear: dict[str, Any] = json.loads((await self._key(case_id, "receipt")).unseal(sealed))
+        return clear
+
+    async def duplicates(
+        self, case_id: UUID, person: bytes, contacts: Sequence[bytes], since: datetime
+    ) -> list[Duplicate]:
+        found = await rows(
+            sql.duplicates(
+                self._pool, case_id=case_id, person=person, contacts=list(contacts), since=since
+            )
+        )
+        return [Duplicate(row["number"], row["received_at"], row["known"]) for row in found]
+
+    async def attach(self, case_id: UUID, field: str, upload: Upload) -> Attached:
+        """Keep a document for a case; the same content is kept once, whoever brings it."""
+        digest = keyed(self._secret, "upload", upload.sha256)
+        async with self._pool.acquire() as connection, connection.transaction():
+            if await sql.known_upload(connection, digest=digest) is None:
+                await self._put(connection, digest, upload)
+            await sql.attach(connection, case_id=case_id, digest=digest)
+        return Attached(
+            field, upload.name, digest.hex(), upload.media_type, upload.pages, len(upload.content)
+        )
+
+    async def _put(self, connection: Connection, digest: bytes, upload: Upload) -> None:
+        key_id = uuid4()
+        key, wrapped = self._vault.new_key(key_id)
+        sealed = await asyncio.to_thread(key.seal_bytes, upload.content)
+        try:
+            async with connection.transaction():
+                await sql.put_upload(
+                    connection,
+                    digest=digest,
+                    key_id=key_id,
+                    media_type=upload.media_type,
+                    pages=upload.pages,
+                    sealed=sealed,
+                    wrapped=wrapped,
+                )
+        except asyncpg.UniqueViolationError:
+            pass  # somebody else brought the same a moment ago
+
+    async def detach(self, case_id: UUID, digest: str) -> None:
+        await sql.detach(self._pool, case_id=case_id, digest=bytes.fromhex(digest))
+
+    async def document(self, case_id: UUID, digest: str, purpose: str) -> tuple[str, bytes] | None:
+        """Media type and content of a document of this case; the opening is written down."""
+        try:
+            wanted = bytes.fromhex(digest)
+        except ValueError:
+            return None
+        async with self._pool.acquire() as connection:
+            row = await sql.find_upload(connection, case_id=case_id, digest=wanted)
+            if row is None:
+                return None
+            key = await self._vault.open(connection, row["key_id"], purpose)
+        return row["media_type"], await asyncio.to_thread(key.unseal_bytes, row["sealed"])
+
+    async def ask(
+        self,
+        case_id: UUID,
+        event_id: UUID,
+        kind: str,
+        at: datetime,
+        detail: dict[str, object],
+        event: Outgoing,
+    ) -> bool:
+        """The citizen adds to a case or takes it back; False when that was said already."""
+        asked = await sql.put_request(
+            self._pool,
+            case_id=case_id,
+            event_id=event_id,
+            kind=kind,
+            happened_at=at,
+            detail=detail,
+            **_columns(event),
+        )
+        return asked is not None
+
+    async def guesses(self, subject: bytes, since: datetime) -> int:
+        count: int = await sql.guesses(self._pool, subject=subject, since=since)
+        return count
+
+    async def put_guess(self, subject: bytes) -> None:
+        await sql.put_guess(self._pool, subject=subject)
+
+    async def sweep(self, now: datetime) -> None:
+        """Drafts that nobody finished, documents that nobody has, and old guesses go."""
+        for row in await rows(sql.expired_drafts(self._pool, now=now, most=_AT_ONCE)):
+            await sql.forget_draft(self._pool, case_id=row["case_id"], now=now)
+        before = now - _UPLOAD_RESTS
+        for row in await rows(sql.unused_uploads(self._pool, before=before, most=_AT_ONCE)):
+            await sql.forget_upload(self._pool, digest=row["digest"])
+        await sql.forget_guesses(self._pool, before=now - _GUESSES_REST)
+
+    async def sweep_for_ever(self) -> None:
+        """Every ten minutes; what is down is tried again then."""
+        while True:
+            try:
+                await self.sweep(datetime.now(UTC))
+            except TRANSIENT as error:
+                log.warning("drafts.sweep_failed", error=type(error).__name__)
+            await asyncio.sleep(_SWEEP_S)
+
+    async def _key(self, case_id: UUID, purpose: str = "draft") -> CaseKey:
+        async with self._pool.acquire() as connection:
+            return await self._vault.open(connection, case_id, purpose)
+
+
+def _sha256(link: str) -> bytes:
+    return hashlib.sha256(link.encode("utf-8", "replace")).digest()
+
+
+def _columns(event: Outgoing) -> dict[str, object]:
+    topic, key, header_names, header_values, value = Tables.row(event)
+    return {
+        "topic": topic,
+        "key": key,
+        "header_names": header_names,
+        "header_values": header_values,
+        "value": value,
+    }

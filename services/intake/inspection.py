@@ -1,0 +1,61 @@
+"""Looks into uploaded documents in a process of its own, which may die of them.
+
+A small file can unpack to gigabytes before a library notices: the process has a memory limit
+and a deadline, and is replaced when it breaks either.
+"""
+
+import asyncio
+import multiprocessing
+import resource
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from services.intake.uploads import Upload, UploadError, inspect
+
+_MEMORY_BYTES = 1024**3
+_DEADLINE_S = 20.0
+
+
+def _limited() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+class Inspector:
+    """One document at a time; the others wait."""
+
+    def __init__(self, deadline_s: float = _DEADLINE_S) -> None:
+        self._deadline_s = deadline_s
+        self._turn = asyncio.Lock()
+        self._pool: ProcessPoolExecutor | None = None
+
+    async def inspect(self, name: str, content: bytes) -> Upload:
+        """The document as it may be kept. Raises UploadError."""
+        async with self._turn:
+            if self._pool is None:
+                # Forked from a clean process: nothing of ours is in it.
+                context = multiprocessing.get_context("forkserver")
+                self._pool = ProcessPoolExecutor(1, context, _limited)
+            loop = asyncio.get_running_loop()
+            try:
+                async with asyncio.timeout(self._deadline_s):
+                    return await loop.run_in_executor(self._pool, inspect, name, content)
+            except BrokenProcessPool:
+                await self._replace()
+                raise UploadError("upload.damaged") from None
+            except TimeoutError:
+                await self._replace()
+                raise UploadError("upload.too_slow") from None
+
+    async def close(self) -> None:
+        async with self._turn:
+            await self._replace()
+
+    async def _replace(self) -> None:
+        """End the process, whatever it is doing; the next document starts another."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)

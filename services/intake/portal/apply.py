@@ -1,0 +1,469 @@
+"""Apply: a form that is saved as it is typed, looked at once more, sent, and confirmed.
+
+Nobody signs in: the address of a draft is its key. Nothing that was typed is refused; what is
+wrong is said beside it.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from catalogue import Catalogue, Service
+from catalogue.forms import MOST_DOCUMENTS, Form
+from services.intake import drafts
+from services.intake.applying import Desk, UnreachableError
+from services.intake.domain import Checked, FieldError
+from services.intake.drafts import Channel, Draft
+from services.intake.draftstore import PostgresDrafts
+from services.intake.inspection import Inspector
+from services.intake.portal import messages, views
+from services.intake.portal.finding import nowhere
+from services.intake.portal.site import Site
+from services.intake.texts import Language, languages
+from services.intake.uploads import UploadError
+from shared.runtime.postgres import TRANSIENT
+from shared.runtime.web import ProblemError
+
+# The parts of a form stay in memory: what citizens upload is never written to a disk in clear.
+MultiPartParser.spool_max_size = 64 * 1024 * 1024
+AGAIN = ProblemError(503, "try-again", "nothing was changed; try again in a moment")
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """What the pages of a form need. `due` is the day on which a case received now is due;
+    `received` tells when an application came in, by its number."""
+
+    site: Site
+    catalogue: Catalogue
+    forms: Mapping[str, Form]
+    drafts: PostgresDrafts
+    desk: Desk
+    inspector: Inspector
+    now: Callable[[], datetime]
+    due: Callable[[Service, datetime], date]
+    ring: Callable[[], None]
+    received: Callable[[str], Awaitable[datetime | None]]
+    password: Callable[[Draft], str]
+
+
+def add_routes(app: FastAPI, shop: Shop) -> None:
+    for language in languages().values():
+        Pages(shop, language).add(app)
+
+
+class Pages:
+    """The pages of one language."""
+
+    def __init__(self, shop: Shop, language: Language) -> None:
+        self._shop = shop
+        self._language = language
+
+    def add(self, app: FastAPI) -> None:
+        home = f"/{self._language.tag}"
+        for method, path, page in (
+            ("GET", "/services/{code}/apply", self.before),
+            ("POST", "/services/{code}/apply", self.begin),
+            ("GET", "/services/{code}/form", self.sheet),
+            ("GET", "/apply/{link}", self.form),
+            ("POST", "/apply/{link}", self.save),
+            ("POST", "/apply/{link}/check", self.check),
+            ("GET", "/apply/{link}/review", self.review),
+            ("POST", "/apply/{link}/review", self.send),
+            ("GET", "/apply/{link}/sent", self.sent),
+            ("GET", "/apply/{link}/done", self.done),
+            ("GET", "/apply/{link}/documents/{digest}", self.document),
+            ("GET", "/confirm/{link}", self.confirm),
+            ("POST", "/confirm/{link}", self.confirmed),
+        ):
+            app.add_api_route(home + path, page, methods=[method], include_in_schema=False)
+
+    def _page(self, name: str, path: str, status: int = 200, **values: Any) -> Response:
+        return self._shop.site.page(name, self._language, path, status, **values)
+
+    def _to(self, path: str) -> Response:
+        return RedirectResponse(f"/{self._language.tag}{path}", 303)
+
+    # Before
+
+    async def before(self, code: str) -> Response:
+        """What it takes, and a button: who only looks leaves no draft behind."""
+        service = self._shop.catalogue.services.get(code)
+        if service is None:
+            return nowhere(self._shop.site, self._language, "/services")
+        shown = views.whole(service, self._shop.forms[code], self._shop.catalogue, self._language)
+        if not shown.line.online:
+            return self._to(f"/services/{code}")
+        return self._page("before.jinja", f"/services/{code}/apply", shown=shown)
+
+    async def begin(self, code: str) -> Response:
+        service = self._shop.catalogue.services.get(code)
+        if service is None or not service.open or service.stage < views.ONLINE_FROM_STAGE:
+            return nowhere(self._shop.site, self._language, "/services")
+        draft = await self.begun(code, "online", "", {"contact.language": self._language.tag})
+        return self._to(f"/apply/{self._shop.drafts.link(draft)}")
+
+    async def begun(
+        self, code: str, channel: Channel, filed_by: str, values: Mapping[str, str]
+    ) -> Draft:
+        draft = Draft(uuid4(), code, channel, filed_by, self._language.tag, values)
+        try:
+            return await self._shop.drafts.begin(draft, self._shop.now())
+        except TRANSIENT:
+            raise AGAIN from None
+
+    async def sheet(self, code: str) -> Response:
+        """The form, to print and fill in by hand."""
+        service = self._shop.catalogue.services.get(code)
+        if service is None:
+            return nowhere(self._shop.site, self._language, "/services")
+        form = self._shop.forms[code]
+        shown = views.whole(service, form, self._shop.catalogue, self._language)
+        path = f"/services/{code}/form"
+        return self._page("sheet.jinja", path, shown=shown, form=form, public=True)
+
+    # The form
+
+    async def form(self, link: str, notice: str = "") -> Response:
+        draft = await self._found(link)
+        if draft is None:
+            return self._gone()
+        if draft.state != "open":
+            return self._to(f"/apply/{link}/{'sent' if draft.state == 'sent' else 'done'}")
+        return self._form(draft, [], notice=messages.NOTICES.get(notice, ""))
+
+    async def save(self, link: str, request: Request) -> Response:
+        """Keep all that was typed and chosen; then go where the button says."""
+        given = await posted(request)
+        draft = await self._found(link)
+        if draft is not None and draft.state == "received":
+            return self._to(f"/apply/{link}/done")
+        if draft is None:
+            return await self._begun_anew(given)
+        form = self._shop.forms[draft.service]
+        mine = replace(draft, values={**draft.values, **_typed(form, given)})
+        if _revision(given) != draft.revision:
+            # Two windows: nothing is written over; both are shown.
+            return self._form(mine, [], 409, other=draft.values, saved=draft)
+        mine, errors = await self._with_documents(mine, form, given)
+        saved = await self._saved(mine)
+        if saved is None:
+            current = await self._found(link)
+            return self._form(mine, [], 409, other=draft.values, saved=current or draft)
+        action = given.get("do")
+        if errors:
+            return self._form(saved, errors, 422)
+        if action == "review":
+            _, errors = drafts.verify(saved, form, self._shop.catalogue)
+            return self._form(saved, errors, 422) if errors else self._to(f"/apply/{link}/review")
+        return self._to(f"/apply/{link}?notice=saved")
+
+    async def _begun_anew(self, given: FormData) -> Response:
+        """The draft has expired while its form was open: what was typed goes into a new one."""
+        code = given.get("service")
+        form = self._shop.forms.get(code) if isinstance(code, str) else None
+        if form is None or not self._shop.catalogue.services[form.service].open:
+            return self._gone()
+        draft = await self.begun(form.service, "online", "", _typed(form, given))
+        return self._to(f"/apply/{self._shop.drafts.link(draft)}?notice=anew")
+
+    async def _with_documents(
+        self, draft: Draft, form: Form, given: FormData
+    ) -> tuple[Draft, list[FieldError]]:
+        """The draft with what was uploaded and without what was taken away."""
+        errors: list[FieldError] = []
+        documents = list(draft.documents)
+        removed = given.get("remove")
+        documents = [one for one in documents if one.digest != removed]
+        for name, value in given.multi_items():
+            if not isinstance(value, UploadFile) or not value.filename:
+                continue
+            if not any(one.name == name and one.kind == "file" for one in form.fields()):
+                continue
+            if len(documents) >= MOST_DOCUMENTS:
+                errors.append(FieldError(name, messages.upload("upload.too_many", {})))
+                break
+            try:
+                upload = await self._shop.inspector.inspect(value.filename, await value.read())
+                kept = await self._shop.drafts.attach(draft.case_id, name, upload)
+            except UploadError as error:
+                errors.append(FieldError(name, messages.upload(error.code, error.values)))
+            except TRANSIENT:
+                raise AGAIN from None
+            else:
+                if kept.digest not in {one.digest for one in documents}:
+                    documents.append(kept)
+        return replace(draft, documents=tuple(documents)), errors
+
+    async def check(self, link: str, request: Request) -> Response:
+        """What is wrong so far, by field; nothing is kept. For the script of the page."""
+        given = await posted(request)
+        draft = await self._found(link)
+        if draft is None or draft.state != "open":
+            return JSONResponse({})
+        form = self._shop.forms[draft.service]
+        mine = replace(draft, values=_typed(form, given))
+        _, errors = drafts.verify(mine, form, self._shop.catalogue)
+        return JSONResponse({error.field: self._said(error) for error in errors})
+
+    def _form(
+        self,
+        draft: Draft,
+        errors: list[FieldError],
+        status: int = 200,
+        notice: str = "",
+        other: Mapping[str, str] | None = None,
+        saved: Draft | None = None,
+    ) -> Response:
+        form = self._shop.forms[draft.service]
+        link = self._shop.drafts.link(draft)
+        differing = {
+            name: other.get(name, "")
+            for name in {*(other or {}), *draft.values}
+            if other is not None and other.get(name, "") != draft.values.get(name, "")
+        }
+        names = {one.name for one in form.fields()}
+        said = {self._field_of(error, names): self._said(error) for error in reversed(errors)}
+        return self._page(
+            "form.jinja",
+            f"/apply/{link}",
+            status,
+            draft=draft,
+            revision=(saved or draft).revision,
+            form=form,
+            shown=self._shown(draft),
+            link=link,
+            address=f"{self._shop.site.url}/{self._language.tag}/apply/{link}",
+            errors=dict(reversed(said.items())),
+            notice=self._language.text(notice) if notice else "",
+            differing=differing,
+            conflict=other is not None,
+            is_asked=drafts.is_asked,
+        )
+
+    # Review, sending, confirming
+
+    async def review(self, link: str) -> Response:
+        draft = await self._found(link)
+        if draft is None:
+            return self._gone()
+        if draft.state != "open":
+            return self._to(f"/apply/{link}/{'sent' if draft.state == 'sent' else 'done'}")
+        checked, errors = self._checked(draft)
+        if checked is None:
+            return self._form(draft, errors, 422)
+        return await self._review(draft, checked)
+
+    async def _review(
+        self, draft: Draft, checked: Checked, status: int = 200, error: str = ""
+    ) -> Response:
+        try:
+            found = await self._shop.desk.duplicates(draft, checked, self._shop.now())
+        except TRANSIENT:
+            raise AGAIN from None
+        link = self._shop.drafts.link(draft)
+        form = self._shop.forms[draft.service]
+        return self._page(
+            "review.jinja",
+            f"/apply/{link}/review",
+            status,
+            draft=draft,
+            form=form,
+            shown=self._shown(draft),
+            link=link,
+            error=error,
+            # Of others' applications nobody is told: only of those that name the same contact.
+            duplicates=[one for one in found if one.known or draft.filed_by],
+            is_asked=drafts.is_asked,
+        )
+
+    async def send(self, link: str, request: Request) -> Response:
+        given = await posted(request)
+        draft = await self._found(link)
+        if draft is None:
+            return self._gone()
+        if draft.state == "received":
+            return self._to(f"/apply/{link}/done")
+        if draft.state == "sent":
+            return self._to(f"/apply/{link}/sent")
+        checked, errors = self._checked(draft)
+        if checked is None:
+            return self._form(draft, errors, 422)
+        if _revision(given) != draft.revision:
+            return await self._review(draft, checked, 409, messages.CHANGED)
+        if given.get("agree") != "yes":
+            return await self._review(draft, checked, 422, messages.AGREE)
+        try:
+            if draft.filed_by:
+                # A clerk has seen who it is; there is nothing to confirm.
+                await self._shop.desk.receive(draft, checked, self._shop.now())
+                self._shop.ring()
+                return self._to(f"/apply/{link}/done")
+            await self._shop.desk.send(draft, checked, self._shop.now())
+        except UnreachableError:
+            return await self._review(draft, checked, 422, messages.UNREACHABLE)
+        except TRANSIENT:
+            raise AGAIN from None
+        self._shop.ring()
+        return self._to(f"/apply/{link}/sent")
+
+    async def sent(self, link: str) -> Response:
+        draft = await self._found(link)
+        if draft is None:
+            return self._gone()
+        if draft.state != "sent":
+            return self._to(f"/apply/{link}" + ("/done" if draft.state == "received" else ""))
+        email = draft.values.get("contact.email", "")
+        return self._page(
+            "sent.jinja",
+            f"/apply/{link}/sent",
+            draft=draft,
+            link=link,
+            shown=self._shown(draft),
+            email=email,
+            phone=draft.values.get("contact.phone", ""),
+        )
+
+    async def confirm(self, link: str) -> Response:
+        """A page with a button: programs that look into mails follow links, but press nothing."""
+        draft = await self._found(link)
+        if draft is None:
+            return self._gone()
+        if draft.state == "received":
+            return self._to(f"/apply/{link}/done")
+        return self._page(
+            "confirm.jinja", f"/confirm/{link}", draft=draft, link=link, shown=self._shown(draft)
+        )
+
+    async def confirmed(self, link: str) -> Response:
+        draft = await self._found(link)
+        if draft is None:
+            return self._gone()
+        if draft.state == "sent":
+            checked, errors = self._checked(draft)
+            if checked is None:
+                # The service or its rules have changed since it was sent.
+                return self._form(draft, errors, 422)
+            try:
+                await self._shop.desk.receive(draft, checked, self._shop.now())
+            except TRANSIENT:
+                raise AGAIN from None
+            self._shop.ring()
+        return self._to(f"/apply/{link}/done")
+
+    async def done(self, link: str) -> Response:
+        draft = await self._found(link)
+        if draft is None:
+            return self._gone()
+        if draft.state != "received" or draft.number is None:
+            return self._to(f"/apply/{link}")
+        at = await self._shop.received(draft.number)
+        service = self._shop.catalogue.services[draft.service]
+        return self._page(
+            "done.jinja",
+            f"/apply/{link}/done",
+            draft=draft,
+            link=link,
+            shown=self._shown(draft),
+            received_at=at,
+            due_on=self._shop.due(service, at) if at else None,
+            password=self._shop.password(draft),
+        )
+
+    async def document(self, link: str, digest: str) -> Response:
+        draft = await self._found(link)
+        one = (
+            next((one for one in draft.documents if one.digest == digest), None) if draft else None
+        )
+        if draft is None or one is None:
+            return self._gone()
+        found = await self._shop.drafts.document(draft.case_id, digest, "citizen")
+        return self._gone() if found is None else attachment(one.name, *found)
+
+    def _checked(self, draft: Draft) -> tuple[Checked | None, list[FieldError]]:
+        return drafts.verify(draft, self._shop.forms[draft.service], self._shop.catalogue)
+
+    def _shown(self, draft: Draft) -> views.Whole:
+        service = self._shop.catalogue.services[draft.service]
+        form = self._shop.forms[draft.service]
+        return views.whole(service, form, self._shop.catalogue, self._language)
+
+    async def _found(self, link: str) -> Draft | None:
+        try:
+            found = await self._shop.drafts.find(link, self._shop.now())
+        except TRANSIENT:
+            raise AGAIN from None
+        # A service that the catalogue has lost takes its drafts along.
+        return found if found is not None and found.service in self._shop.forms else None
+
+    async def _saved(self, draft: Draft) -> Draft | None:
+        try:
+            return await self._shop.drafts.save(draft, self._shop.now())
+        except TRANSIENT:
+            raise AGAIN from None
+
+    def _gone(self) -> Response:
+        return self._page("gone.jinja", "/services", 404)
+
+    def _said(self, error: FieldError) -> str:
+        return in_language(error.detail, self._language)
+
+    @staticmethod
+    def _field_of(error: FieldError, names: set[str]) -> str:
+        if error.field in names:
+            return error.field
+        return "contact.phone" if error.field == "contact" else error.field
+
+
+def in_language(detail: str, language: Language) -> str:
+    """Of "English / Chinese" the one half."""
+    en, _, zh = detail.partition(" / ")
+    return language.pick(zh or en, en[:1].upper() + en[1:])
+
+
+def attachment(name: str, media_type: str, content: bytes) -> Response:
+    """A document to be saved, never to be shown as a page of this site."""
+    headers = {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+    }
+    return Response(content, media_type=media_type, headers=headers)
+
+
+async def posted(request: Request) -> FormData:
+    """The fields of a form as a browser sends it. Raises ProblemError for anything else."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        raise ProblemError(415, "form", "send this as the form of the page does")
+    try:
+        return await request.form(max_files=MOST_DOCUMENTS, max_fields=300)
+    except (HTTPException, MultiPartException, ValueError) as error:
+        if getattr(error, "status_code", 400) == 413:
+            raise ProblemError(
+                413, "body-too-large", "the documents are too large together; send fewer at once"
+            ) from None
+        raise ProblemError(400, "form", "the form was broken on its way; send it again") from None
+
+
+def _typed(form: Form, given: FormData) -> dict[str, str]:
+    texts = {name: value for name, value in given.items() if isinstance(value, str)}
+    found = drafts.typed(form, texts)
+    # A box without a tick is not sent at all.
+    for one in form.fields():
+        if one.kind == "yes_no" and one.name not in found and "revision" in given:
+            found[one.name] = ""
+    return found
+
+
+def _revision(given: FormData) -> int:
+    said = given.get("revision")
+    return int(said) if isinstance(said, str) and said.isascii() and said.isdigit() else 0

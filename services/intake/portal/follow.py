@@ -1,0 +1,269 @@
+"""Follow a case: with its number and password, then by a signed link that ends by itself."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from fastapi import FastAPI, Request
+from fastapi.responses import RedirectResponse, Response
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+from starlette.datastructures import UploadFile
+
+from catalogue import Catalogue
+from catalogue.calendar import Calendar
+from services.intake import domain, following
+from services.intake.drafts import cleaned, keyed
+from services.intake.draftstore import PostgresDrafts
+from services.intake.handlers import Step
+from services.intake.identity import InvalidValue, parse_case_number
+from services.intake.inspection import Inspector
+from services.intake.portal import messages, views
+from services.intake.portal.apply import AGAIN, in_language, posted
+from services.intake.portal.site import Site
+from services.intake.texts import Language, languages
+from services.intake.uploads import UploadError
+from shared.contract import topics
+from shared.contract.events import (
+    ApplicationSupplemented,
+    ApplicationWithdrawn,
+    derived_id,
+)
+from shared.contract.wire import encode
+from shared.runtime.postgres import TRANSIENT
+
+_VALID_S = 2 * 3600
+# Wrong passwords: of one case in a quarter of an hour, from one address in an hour.
+_MOST_OF_A_CASE, _CASE_RESTS = 5, timedelta(minutes=15)
+_MOST_OF_AN_ADDRESS, _ADDRESS_RESTS = 30, timedelta(hours=1)
+_WRONG_COSTS_S = 0.7
+_LONGEST_TEXT = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where cases stand. `preferences` is where a citizen says how to be told; None: nowhere."""
+
+    site: Site
+    catalogue: Catalogue
+    calendar: Calendar
+    drafts: PostgresDrafts
+    inspector: Inspector
+    secret: bytes
+    by_number: Callable[[str], Awaitable[tuple[UUID, str, datetime] | None]]
+    steps: Callable[[UUID], Awaitable[Sequence[Step]]]
+    document_link: Callable[[UUID, str], str]
+    preferences: Callable[[str], str] | None
+    now: Callable[[], datetime]
+    ring: Callable[[], None]
+
+
+def add_routes(app: FastAPI, files: Files) -> None:
+    for language in languages().values():
+        _Pages(files, language).add(app)
+
+
+class _Pages:
+    """The pages of one language."""
+
+    def __init__(self, files: Files, language: Language) -> None:
+        self._files = files
+        self._language = language
+        self._signer = URLSafeTimedSerializer(files.secret, salt="casebus-follow")
+
+    def add(self, app: FastAPI) -> None:
+        home = f"/{self._language.tag}/case"
+        for method, path, page in (
+            ("GET", "", self.door),
+            ("POST", "", self.enter),
+            ("GET", "/{token}", self.case),
+            ("POST", "/{token}/supplement", self.supplement),
+            ("POST", "/{token}/withdraw", self.withdraw),
+        ):
+            app.add_api_route(home + path, page, methods=[method], include_in_schema=False)
+
+    async def door(self, number: str = "") -> Response:
+        return self._door(number[:40])
+
+    def _door(self, number: str, error: str = "", status: int = 200) -> Response:
+        return self._files.site.page(
+            "door.jinja", self._language, "/case", status, number=number, error=error
+        )
+
+    async def enter(self, request: Request) -> Response:
+        """Whether the number exists or the password is wrong: the answer, and the time that it
+        takes, are the same."""
+        given = await posted(request)
+        typed, password = (str(given.get(name) or "").strip() for name in ("number", "password"))
+        try:
+            number = parse_case_number(typed)
+        except InvalidValue as error:
+            said = f"{error.message_en} / {error.message_zh}"
+            return self._door(typed[:40], in_language(said, self._language), 422)
+        try:
+            return await self._entered(number, password, _address(request))
+        except TRANSIENT:
+            raise AGAIN from None
+
+    async def _entered(self, number: str, password: str, address: str) -> Response:
+        files, now = self._files, self._files.now()
+        of_case = keyed(files.secret, "guess", number)
+        of_address = keyed(files.secret, "guess from", address)
+        guessed = await files.drafts.guesses(of_case, now - _CASE_RESTS)
+        guessed_here = await files.drafts.guesses(of_address, now - _ADDRESS_RESTS)
+        if guessed >= _MOST_OF_A_CASE or guessed_here >= _MOST_OF_AN_ADDRESS:
+            return self._door(number, self._language.text(messages.TOO_OFTEN), 429)
+        found = await files.by_number(number)
+        # Compared also when there is no such case, so that both take as long.
+        fits = domain.password_fits(files.secret, found[0] if found else UUID(int=0), password)
+        if found is None or not fits:
+            await files.drafts.put_guess(of_case)
+            await files.drafts.put_guess(of_address)
+            await asyncio.sleep(_WRONG_COSTS_S)
+            return self._door(number, self._language.text(messages.NOT_YOURS), 403)
+        token = self._signer.dumps(number)
+        return RedirectResponse(f"/{self._language.tag}/case/{token}", 303)
+
+    async def case(self, token: str, notice: str = "") -> Response:
+        case = await self._of(token)
+        if case is None:
+            return self._door("", self._language.text(messages.COME_AGAIN), 403)
+        return self._case(token, case, notice=messages.NOTICES.get(notice, ""))
+
+    def _case(
+        self,
+        token: str,
+        case: following.Case,
+        status: int = 200,
+        notice: str = "",
+        error: str = "",
+        text: str = "",
+    ) -> Response:
+        files, language = self._files, self._language
+        agency = files.catalogue.agencies.get(case.agency or "")
+        told = files.catalogue.statuses.get(case.status)
+        return files.site.page(
+            "case.jinja",
+            language,
+            f"/case/{token}",
+            status,
+            case=case,
+            token=token,
+            line=views.line(case.service, files.catalogue, language),
+            agency=language.pick(agency.zh, agency.en) if agency else "",
+            status_name=language.pick(told.zh, told.en) if told else case.status,
+            history=[views.told(step, files.catalogue, language) for step in case.steps],
+            limit=views.limit(case.service, language),
+            preferences=files.preferences(case.number) if files.preferences else "",
+            notice=language.text(notice) if notice else "",
+            error=error,
+            text=text,
+            once=uuid4().hex,
+            longest=_LONGEST_TEXT,
+        )
+
+    async def supplement(self, token: str, request: Request) -> Response:
+        """Answer what the agency asks for, or add what it should have."""
+        given = await posted(request)
+        case = await self._of(token)
+        if case is None:
+            return self._door("", self._language.text(messages.COME_AGAIN), 403)
+        text = cleaned(str(given.get("text") or ""))[:_LONGEST_TEXT]
+        if case.ended:
+            return self._case(token, case, 409, error=self._language.text(messages.ENDED))
+        documents = []
+        for name, value in given.multi_items():
+            if name != "document" or not isinstance(value, UploadFile) or not value.filename:
+                continue
+            try:
+                upload = await self._files.inspector.inspect(value.filename, await value.read())
+                kept = await self._files.drafts.attach(case.case_id, "supplement", upload)
+            except UploadError as error:
+                said = in_language(messages.upload(error.code, error.values), self._language)
+                said = f"{value.filename}: {said}"
+                return self._case(token, case, 422, error=said, text=text)
+            except TRANSIENT:
+                raise AGAIN from None
+            documents.append(
+                {
+                    "name": kept.name,
+                    "media_type": kept.media_type,
+                    "pages": kept.pages,
+                    "bytes": kept.size,
+                    "url": self._files.document_link(case.case_id, kept.digest),
+                }
+            )
+        if not text and not documents:
+            return self._case(token, case, 422, error=self._language.text(messages.NOTHING))
+        event_id = derived_id(case.case_id, f"supplement {given.get('once')}")
+        said_now = json.dumps({"text": text, "documents": documents}, ensure_ascii=False)
+        now = self._files.now()
+        try:
+            event = ApplicationSupplemented(
+                id=event_id,
+                source="intake",
+                time=now,
+                case_id=case.case_id,
+                number=case.number,
+                service=case.service.code,
+                sealed=await self._files.drafts.seal(case.case_id, said_now.encode()),
+            )
+            detail: dict[str, object] = {"documents": len(documents)}
+            await self._files.drafts.ask(
+                case.case_id, event_id, "added", now, detail, encode(topics.APPLICATIONS, event)
+            )
+        except TRANSIENT:
+            raise AGAIN from None
+        self._files.ring()
+        return RedirectResponse(f"/{self._language.tag}/case/{token}?notice=added", 303)
+
+    async def withdraw(self, token: str, request: Request) -> Response:
+        given = await posted(request)
+        case = await self._of(token)
+        if case is None:
+            return self._door("", self._language.text(messages.COME_AGAIN), 403)
+        if given.get("sure") != "yes":
+            return self._case(token, case, 422, error=self._language.text(messages.SURE))
+        if not case.may_withdraw:
+            return self._case(token, case, 409, error=self._language.text(messages.TOO_LATE))
+        now = self._files.now()
+        event = ApplicationWithdrawn(
+            id=derived_id(case.case_id, "withdrawn"),
+            source="intake",
+            time=now,
+            case_id=case.case_id,
+            number=case.number,
+            service=case.service.code,
+        )
+        try:
+            await self._files.drafts.ask(
+                case.case_id, event.id, "withdrawn", now, {}, encode(topics.APPLICATIONS, event)
+            )
+        except TRANSIENT:
+            raise AGAIN from None
+        self._files.ring()
+        return RedirectResponse(f"/{self._language.tag}/case/{token}?notice=withdrawn", 303)
+
+    async def _of(self, token: str) -> following.Case | None:
+        """The case of a signed link; None when it is forged or too old."""
+        try:
+            number: Any = self._signer.loads(token, max_age=_VALID_S)
+        except (BadSignature, ValueError):
+            return None
+        try:
+            found = await self._files.by_number(number)
+            if found is None:
+                return None
+            steps = await self._files.steps(found[0])
+        except TRANSIENT:
+            raise AGAIN from None
+        case_id, code, received_at = found
+        service = self._files.catalogue.services[code]
+        return following.case_of(case_id, number, service, received_at, steps, self._files.calendar)
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
