@@ -19,8 +19,17 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from catalogue import Catalogue
+from catalogue.facts import load_facts
 from catalogue.forms import Field, Form
 from services.intake.domain import ApplicationForm, Checked, FieldError, check
+from services.intake.identity import (
+    InvalidValue,
+    address_line,
+    company_number,
+    email,
+    personal_id,
+    phone,
+)
 
 Channel = Literal["online", "counter", "phone"]
 LONGEST_VALUE = 4000
@@ -128,12 +137,14 @@ def verify(
 
 
 def _wrong(form: Form, values: Mapping[str, str]) -> Iterator[FieldError]:
+    """Of each field the first thing that is wrong, as far as it can be told from the field."""
     for one in form.fields():
+        value = values.get(one.name, "")
         if one.name == "contact.phone" and _unreachable(values):
             yield FieldError(one.name, "give a phone or an e-mail address / 請填寫電話或電子郵件")
-        value = values.get(one.name, "")
-        if one.required and not value and is_asked(one, values):
-            yield FieldError(one.name, "answer this / 請填寫這一欄")
+        elif not value:
+            if one.required and is_asked(one, values):
+                yield FieldError(one.name, "answer this / 請填寫這一欄")
         elif one.longest and len(value) > one.longest:
             yield FieldError(
                 one.name,
@@ -146,6 +157,32 @@ def _wrong(form: Form, values: Mapping[str, str]) -> Iterator[FieldError]:
                 f"these characters cannot be read, type them again: {broken} / "
                 f"以下字元無法辨識，請重新輸入：{broken}",
             )
+        elif said := _invalid(one, value, values):
+            yield FieldError(one.name, said)
+
+
+def _invalid(one: Field, value: str, values: Mapping[str, str]) -> str:
+    """Why the answer is none; empty when it is one."""
+    try:
+        match one.name:
+            case "applicant.id_number":
+                person = values.get("applicant.kind", "person") != "company"
+                (personal_id if person else company_number)(value)
+            case "contact.phone":
+                phone(value)
+            case "contact.email":
+                email(value)
+            case "address.line":
+                address_line(value)
+            case name if name.startswith("answers.") and is_asked(one, values):
+                asked = load_facts().inputs.get(name.removeprefix("answers."))
+                if asked is not None and not asked.is_open:
+                    asked.read(_read(one, value))
+    except InvalidValue as error:
+        return f"{error.message_en} / {error.message_zh}"
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _unreachable(values: Mapping[str, str]) -> bool:

@@ -51,7 +51,7 @@ class Citizen:
 
     def _said(self, kind: str, text: str) -> None:
         # That a form is sent back with what is wrong is no fault of the page.
-        if "422" not in text and "403" not in text:
+        if kind != "verbose" and "422" not in text and "403" not in text:
             self.complaints.append(f"{kind}: {text}")
 
     def _weighed(self, response: Response) -> None:
@@ -197,19 +197,22 @@ async def test_all_of_it_can_be_done_by_keyboard_alone(citizen: New, city: City)
             await page.keyboard.press("Tab")
         raise AssertionError(f"the keyboard does not reach {selector}")
 
+    async def go(selector: str) -> None:
+        """To what leads to another page, and there."""
+        await to(selector)
+        async with page.expect_navigation():
+            await page.keyboard.press("Enter")
+
     async def write(selector: str, text: str) -> None:
         await to(selector)
         await page.keyboard.type(text)
 
     await someone.goto("/")
     await write("#q", "maternity subsidy")
-    await page.keyboard.press("Enter")
-    await to(".services a")
-    await page.keyboard.press("Enter")
-    await to("a.button[href$=apply]")
-    await page.keyboard.press("Enter")
-    await to("main button")
-    await page.keyboard.press("Enter")
+    await go("#q")
+    await go(".services a")
+    await go("a.button[href$=apply]")
+    await go("main button")
     await to("#applicant-kind-person")
     await page.keyboard.press("Space")
     await write("#applicant-name", "Wang Hsiao-ming")
@@ -219,18 +222,12 @@ async def test_all_of_it_can_be_done_by_keyboard_alone(citizen: New, city: City)
     await write("#address-line", "Heping E. Road 1")
     await to("#consents-BIRTH")
     await page.keyboard.press("Space")
-    await to(".actions [value=review]")
-    await page.keyboard.press("Enter")
-    await page.wait_for_url("**/review")
+    await go(".actions [value=review]")
     await to("#agree")
     await page.keyboard.press("Space")
-    await to("main form button")
-    await page.keyboard.press("Enter")
-    await page.wait_for_url("**/sent")
+    await go("main form button")
     await page.goto(await someone.city_link(email))
-    await to("main form button")
-    await page.keyboard.press("Enter")
-    await page.wait_for_url("**/done")
+    await go("main form button")
     assert "We have it" in await page.inner_text("h1")
     assert someone.complaints == []
 
