@@ -86,7 +86,7 @@ def main() -> None:
     for english in sorted(texts):
         catalog.add(english, known.get(english, ""))
     out = BytesIO()
-    write_po(out, catalog, width=0, omit_header=False, include_previous=False)
+    write_po(out, catalog, width=0, omit_header=True)
     PO.write_bytes(out.getvalue())
     missing = sorted(texts - known.keys())
     print(f"{len(texts)} texts, {len(missing)} without Chinese", file=sys.stderr)

@@ -266,6 +266,7 @@ def test_each_container_holds_the_secrets_of_its_own_service_only(
         "CASEBUS_KAFKA_PASSWORD_BROKER": KAFKA,
         "CASEBUS_MASTER_KEY": of["intake"] | of["backoffice"] | of["notifier"],
         "CASEBUS_CITIZEN_SECRET": of["intake"],
+        "CASEBUS_COUNTER_SECRET": of["intake"],
         "CASEBUS_CLERK_SECRET": of["backoffice"],
         "CASEBUS_AGENCIES_SECRET": {"prepare"},
         "CASEBUS_SIMULATOR_SMPP_PASSWORD": of["notifier"] | {"sms"},

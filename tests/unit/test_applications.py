@@ -533,7 +533,7 @@ async def test_the_citizen_sees_where_the_case_went_what_became_of_it_and_what_w
     ]
     assert [dict(s.detail) for s in steps] == [
         {"outcome": "triage"},
-        {"reason": "please", "items": ["passbook"], "due_on": "2026-12-02"},
+        {"reason": "please", "items": ["passbook"], "due_on": "2026-12-02", "correct_by": None},
         {"channel": "mail"},
     ]
 

@@ -100,7 +100,7 @@ def test_the_attributes_are_headers_and_the_body_repeats_none_of_them() -> None:
         "traceparent": b"00-aa-bb-01",
     }
     assert set(json.loads(out.value or b"")) == {
-        *("case_id", "number", "service", "received_at", "facts", "sealed")
+        *("case_id", "number", "service", "received_at", "facts", "sealed", "duplicates")
     }
 
 
