@@ -18,6 +18,7 @@ from benchmarks import (
     latency,
     machine,
     notices,
+    portal,
     recovery,
     relay,
     routers,
@@ -35,6 +36,7 @@ QUESTIONS: dict[str, Measure] = {
     "latency": latency.measure,
     "intake": intake.measure,
     "notices": notices.measure,
+    "portal": portal.measure,
     "recovery": recovery.measure,
 }
 

@@ -8,7 +8,8 @@ class Scale:
     """`records` go through each fast contender of forwarding, `slow_records` through a slow one.
 
     `latency_s` is how long one rate is held, `intake_s` how long submissions are counted, `rows`
-    how many a relay drains, `kills` how often each thing is killed.
+    how many a relay drains, `kills` how often each thing is killed, `search_turns` how often each
+    question is asked, `forms` how many are made.
     """
 
     quick: bool
@@ -21,6 +22,8 @@ class Scale:
     intake_s: float
     rows: int
     kills: int
+    search_turns: int
+    forms: int
 
 
 FULL = Scale(
@@ -34,6 +37,8 @@ FULL = Scale(
     intake_s=5.0,
     rows=20_000,
     kills=5,
+    search_turns=20,
+    forms=60,
 )
 QUICK = Scale(
     quick=True,
@@ -46,4 +51,6 @@ QUICK = Scale(
     intake_s=2.0,
     rows=2_000,
     kills=1,
+    search_turns=2,
+    forms=10,
 )
