@@ -2,7 +2,7 @@
 
 import asyncio
 import csv
-import os
+import shutil
 import sqlite3
 import statistics
 import time
@@ -63,7 +63,7 @@ async def measure(stand: Stand, scale: Scale, console: Console) -> Section:
                 )
     with console.status("making forms ..."):
         papers = _papers(scale.forms)
-        printed = await _printed(scale.forms) if os.path.exists(_CHROMIUM) else []
+        printed = await _printed(scale.forms)
     forms = [("Typst, as the portal does", spread(papers), "")]
     if printed:
         forms.append(("Chromium prints the page", spread(printed), ratio(papers, printed)))
@@ -125,7 +125,8 @@ def _trigrams(city: Catalogue) -> Search:
 def _asked(
     search: Search, asked: Sequence[tuple[str, frozenset[str]]], turns: int
 ) -> tuple[list[float], int, int]:
-    """Milliseconds of each question, the shortest first, and how often the right one stands first, and in three."""
+    """Milliseconds of each question, the shortest first; how often the right one stands first,
+    and how often in three."""
     times, first, among = [], 0, 0
     for text, codes in asked:
         search(text)  # warm
@@ -154,7 +155,9 @@ def _papers(count: int) -> list[float]:
 
 
 async def _printed(count: int) -> list[float]:
-    """The same by Chromium."""
+    """The same by Chromium; nothing where there is none."""
+    if shutil.which(_CHROMIUM) is None:
+        return []
     pages = _sheets(count)
     async with async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=_CHROMIUM, chromium_sandbox=False)

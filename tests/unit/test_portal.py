@@ -189,6 +189,15 @@ async def test_what_is_made_up_says_so_wherever_it_stands(paper: AsyncClient) ->
         assert number in home.split()
 
 
+async def test_a_form_is_data_for_other_programs_too(client: AsyncClient) -> None:
+    found = (await client.get("/api/services/SVC-056/form")).json()
+    assert found["version"] == forms(CITY)["SVC-056"].version
+    assert found["schema"]["properties"]["service"] == {"const": "SVC-056"}
+    assert found["layout"]["parts"][0]["code"] == "applicant"
+    missing = await client.get("/api/services/SVC-999/form")
+    assert (missing.status_code, missing.json()["title"]) == (404, "service not found")
+
+
 async def test_headers_are_strict_and_public_pages_may_be_kept_for_minutes(
     client: AsyncClient,
 ) -> None:

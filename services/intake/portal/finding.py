@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 from xml.sax.saxutils import escape
 
@@ -16,6 +17,7 @@ from services.intake.portal.search import Index
 from services.intake.portal.site import Site, preferred
 from services.intake.texts import Language, languages
 from shared.runtime import metrics
+from shared.runtime.web import ProblemError
 
 _ON_A_PAGE = 20
 
@@ -90,6 +92,19 @@ def add_routes(app: FastAPI, site: Site, catalogue: Catalogue, forms: Mapping[st
         language = preferred(request, languages())
         headers = {"Vary": "Accept-Language"}
         return RedirectResponse(f"/{language.tag}/", 302, headers=headers)
+
+    @app.get("/api/services/{code}/form")
+    async def form(code: str) -> dict[str, Any]:
+        """The form of a service as data: JSON Schema, layout, version."""
+        found = forms.get(code)
+        if found is None:
+            raise ProblemError(404, "service-not-found", "there is no such service / 查無此服務")
+        return {
+            "service": code,
+            "version": found.version,
+            "schema": found.schema,
+            "layout": found.layout,
+        }
 
     @app.get("/robots.txt", include_in_schema=False)
     async def robots() -> Response:
