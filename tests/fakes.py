@@ -278,7 +278,7 @@ class FakeNotices:
         self.told: list[Told] = []
 
     async def put_recipient(self, case_id: UUID, number: str, sealed: str) -> None:
-        self.recipients.setdefault(case_id, sealed)
+        self.recipients[case_id] = sealed
 
     async def close_case(self, case_id: UUID, at: datetime) -> None:
         self.closed.setdefault(case_id, at)

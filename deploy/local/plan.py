@@ -80,7 +80,6 @@ def programs(
             "CITIZEN_SECRET": secrets.citizen,
             "COUNTER_SECRET": secrets.counter,
             "PORTAL_URL": urls(ports)["intake"],
-            "NOTICES_URL": urls(ports)["notifier"],
         },
         "router": {},
         "backoffice": {"MASTER_KEY": secrets.master_key, "CLERK_SECRET": secrets.clerk},

@@ -35,6 +35,7 @@ WorkingDay = Callable[[date], date]
 """This day, or the first working day after it."""
 _CITY = ZoneInfo("Asia/Taipei")
 _TOO_LATE = "came too late"
+_BETWEEN = frozenset({"REASSIGN_REQUESTED", "JOINT_REVIEW"})
 _DONE = frozenset({"APPROVED", "REJECTED", "ISSUED", "CLOSED", "ARCHIVED", "WITHDRAWN"})
 
 
@@ -250,6 +251,10 @@ async def on_citizen(
     else:
         possible_from, to_status, reason = set(WITHDRAWABLE), "WITHDRAWN", _TOO_LATE
     if case.status not in possible_from:
+        if isinstance(event, ApplicationWithdrawn) and case.status in _BETWEEN:
+            # On its way to another agency: taken up where it arrives.
+            await cases.put_early(event)
+            reason = "waits for the next agency"
         said = f"{event.type}: {reason}"
         await cases.put_history(case, case.status, case.status, "citizen", said, now)
         return

@@ -45,7 +45,7 @@ class Application:
 @dataclass(frozen=True, slots=True)
 class Duplicate:
     """An earlier application of the same person for the same service. `known`: it names the
-    same phone or e-mail address too, so whoever writes this one may be told of it."""
+    same address too that this one is confirmed by, so who confirms it may be told."""
 
     number: str
     received_at: datetime
@@ -78,7 +78,7 @@ class Desk:
         return await self.drafts.duplicates(
             draft.case_id,
             person(self.secret, checked),
-            contacts(self.secret, checked),
+            contacts(self.secret, checked)[:1],
             now - self.window,
         )
 

@@ -16,6 +16,7 @@ from services.intake.applying import Application, Duplicate
 from services.intake.drafts import Attached, Channel, Draft, keyed, secret_link
 from services.intake.store import sql
 from services.intake.uploads import Upload
+from shared.contract.errors import PermanentError
 from shared.contract.wire import Outgoing
 from shared.runtime.outbox import Tables
 from shared.runtime.postgres import TRANSIENT, Connection, Pool, rows
@@ -23,6 +24,7 @@ from shared.runtime.vault import CaseKey, Vault
 
 log = structlog.get_logger()
 _AT_ONCE = 100
+_SWEEP_AGAIN: tuple[type[BaseException], ...] = (*TRANSIENT, asyncpg.PostgresError)
 _SWEEP_S = 600
 _UPLOAD_RESTS = timedelta(hours=1)
 _GUESSES_REST = timedelta(days=1)
@@ -62,8 +64,18 @@ class PostgresDrafts:
         return replace(draft, expires_at=expires_at)
 
     async def find(self, link: str, now: datetime) -> Draft | None:
-        """By its own link or by that of its confirmation; None when there is none (any more)."""
-        row = await sql.find_draft(self._pool, sha256=_sha256(link.strip().lower()), now=now)
+        """By its own link; None when there is none (any more)."""
+        return await self._opened(
+            await sql.find_draft(self._pool, sha256=_sha256(link.strip().lower()), now=now)
+        )
+
+    async def find_confirmation(self, link: str, now: datetime) -> Draft | None:
+        """By the link that was sent to confirm it; None when there is none (any more)."""
+        return await self._opened(
+            await sql.find_confirmation(self._pool, sha256=_sha256(link.strip().lower()), now=now)
+        )
+
+    async def _opened(self, row: Any) -> Draft | None:
         if row is None:
             return None
         channel: Channel = row["channel"]
@@ -80,8 +92,11 @@ class PostgresDrafts:
         )
         if not row["sealed"]:
             return found
-        key = await self._key(found.case_id)
-        return found.opened(key.unseal(row["sealed"]))
+        try:
+            key = await self._key(found.case_id)
+            return found.opened(key.unseal(row["sealed"]))
+        except PermanentError:
+            return None  # its key was destroyed
 
     async def save(self, draft: Draft, now: datetime) -> Draft | None:
         """The draft in its new revision; None when it was changed elsewhere, or received."""
@@ -103,13 +118,17 @@ class PostgresDrafts:
         return (await self._key(case_id)).seal(clear)
 
     async def send(self, draft: Draft, number: str, event: Outgoing) -> bool:
-        """It waits for its confirmation; False when it did already, or was changed elsewhere."""
+        """It waits for its confirmation; False when it did already, or was changed elsewhere.
+
+        That is a change: another window with the form as it was is told so.
+        """
         sent = await sql.send_draft(
             self._pool,
             case_id=draft.case_id,
             revision=draft.revision,
             number=number,
             confirm_sha256=_sha256(self.confirmation(draft)),
+            expires_at=datetime.now(UTC) + self._keep,
             **_columns(event),
         )
         return sent is not None
@@ -155,6 +174,8 @@ class PostgresDrafts:
         async with self._pool.acquire() as connection, connection.transaction():
             if await sql.known_upload(connection, digest=digest) is None:
                 await self._put(connection, digest, upload)
+                # Now it is there, ours or somebody else's, and held.
+                await sql.known_upload(connection, digest=digest)
             await sql.attach(connection, case_id=case_id, digest=digest)
         return Attached(
             field, upload.name, digest.hex(), upload.media_type, upload.pages, len(upload.content)
@@ -178,8 +199,12 @@ class PostgresDrafts:
         except asyncpg.UniqueViolationError:
             pass  # somebody else brought the same a moment ago
 
-    async def detach(self, case_id: UUID, digest: str) -> None:
-        await sql.detach(self._pool, case_id=case_id, digest=bytes.fromhex(digest))
+    async def keep_only(self, draft: Draft) -> None:
+        """Let go of documents that the draft names no more."""
+        named = {one.digest for one in draft.documents}
+        for row in await rows(sql.attachments_of(self._pool, case_id=draft.case_id)):
+            if row["digest"].hex() not in named:
+                await sql.detach(self._pool, case_id=draft.case_id, digest=row["digest"])
 
     async def document(self, case_id: UUID, digest: str, purpose: str) -> tuple[str, bytes] | None:
         """Media type and content of a document of this case; the opening is written down."""
@@ -224,11 +249,16 @@ class PostgresDrafts:
 
     async def sweep(self, now: datetime) -> None:
         """Drafts that nobody finished, documents that nobody has, and old guesses go."""
-        for row in await rows(sql.expired_drafts(self._pool, now=now, most=_AT_ONCE)):
-            await sql.forget_draft(self._pool, case_id=row["case_id"], now=now)
+        while found := await rows(sql.expired_drafts(self._pool, now=now, most=_AT_ONCE)):
+            for row in found:
+                await sql.forget_draft(self._pool, case_id=row["case_id"], now=now)
         before = now - _UPLOAD_RESTS
-        for row in await rows(sql.unused_uploads(self._pool, before=before, most=_AT_ONCE)):
-            await sql.forget_upload(self._pool, digest=row["digest"])
+        while found := await rows(sql.unused_uploads(self._pool, before=before, most=_AT_ONCE)):
+            forgotten = 0
+            for row in found:
+                forgotten += await sql.forget_upload(self._pool, digest=row["digest"]) or 0
+            if not forgotten:
+                break  # each was taken up again meanwhile
         await sql.forget_guesses(self._pool, before=now - _GUESSES_REST)
 
     async def sweep_for_ever(self) -> None:
@@ -236,7 +266,7 @@ class PostgresDrafts:
         while True:
             try:
                 await self.sweep(datetime.now(UTC))
-            except TRANSIENT as error:
+            except _SWEEP_AGAIN as error:
                 log.warning("drafts.sweep_failed", error=type(error).__name__)
             await asyncio.sleep(_SWEEP_S)
 

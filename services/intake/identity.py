@@ -152,9 +152,14 @@ def case_number(day: date, sequence: int) -> str:
     return f"{digits[:8]}-{digits[8:]}-{damm.calc_check_digit(digits)}"
 
 
+# Of a case number as typed; longer ones are none, and to read them takes long.
+_LONGEST_NUMBER = 64
+
+
 def parse_case_number(text: str) -> str:
     """The number in its one form; spaces, dashes and full-width digits do not matter."""
-    digits = re.sub(r"[\s\-\u2010-\u2015\uff0d]", "", unicodedata.normalize("NFKC", text))
+    plain = unicodedata.normalize("NFKC", text[:_LONGEST_NUMBER])
+    digits = re.sub(r"[\s\-\u2010-\u2015\uff0d]", "", plain)
     match = _NUMBER.fullmatch(digits) if digits.isascii() else None
     if match is None:
         raise InvalidValue(

@@ -6,6 +6,7 @@ and a deadline, and is replaced when it breaks either.
 
 import asyncio
 import multiprocessing
+import os
 import resource
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +18,7 @@ _DEADLINE_S = 20.0
 
 
 def _limited() -> None:
+    os.environ.clear()  # the city's secrets are in there
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -32,20 +34,27 @@ class Inspector:
     async def inspect(self, name: str, content: bytes) -> Upload:
         """The document as it may be kept. Raises UploadError."""
         async with self._turn:
-            if self._pool is None:
-                # Forked from a clean process: nothing of ours is in it.
-                context = multiprocessing.get_context("forkserver")
-                self._pool = ProcessPoolExecutor(1, context, _limited)
-            loop = asyncio.get_running_loop()
-            try:
-                async with asyncio.timeout(self._deadline_s):
-                    return await loop.run_in_executor(self._pool, inspect, name, content)
-            except BrokenProcessPool:
-                await self._replace()
-                raise UploadError("upload.damaged") from None
-            except TimeoutError:
-                await self._replace()
-                raise UploadError("upload.too_slow") from None
+            # Once more when it dies: perhaps it was dead before this document came.
+            for _ in range(2):
+                try:
+                    async with asyncio.timeout(self._deadline_s):
+                        return await self._asked(name, content)
+                except BrokenProcessPool:
+                    await self._replace()
+                except TimeoutError:
+                    await self._replace()
+                    raise UploadError("upload.too_slow") from None
+                except asyncio.CancelledError:
+                    await self._replace()
+                    raise
+            raise UploadError("upload.damaged")
+
+    async def _asked(self, name: str, content: bytes) -> Upload:
+        if self._pool is None:
+            # Not forked from this process: what it knows is not in there.
+            context = multiprocessing.get_context("forkserver")
+            self._pool = ProcessPoolExecutor(1, context, _limited)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, inspect, name, content)
 
     async def close(self) -> None:
         async with self._turn:

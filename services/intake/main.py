@@ -18,7 +18,6 @@ from services.intake.portal import Files, Shop, Site, Tokens
 from services.intake.portal.documents import document_link
 from services.intake.settings import IntakeSettings
 from services.intake.store import SCHEMA, PostgresApplications
-from shared.runtime.caselinks import CaseLinks
 from shared.runtime.outbox import Bell
 from shared.runtime.postgres import Pool, answers, open_pool
 from shared.runtime.process import run_parts
@@ -87,6 +86,11 @@ def _portal(settings: IntakeSettings, pool: Pool, ring: Callable[[], None]) -> t
     def password(draft: Draft) -> str:
         return domain.password(secret, draft.case_id)
 
+    async def link_failed(case_id: UUID) -> bool:
+        steps = await applications.steps(case_id)
+        last = next((step.status for step in reversed(steps) if step.kind == "notice"), "")
+        return last in ("suppressed", "permanent_failure", "expired")
+
     def link(case_id: UUID, digest: str) -> str:
         return document_link(secret, url, case_id, digest)
 
@@ -110,6 +114,8 @@ def _portal(settings: IntakeSettings, pool: Pool, ring: Callable[[], None]) -> t
         ring=ring,
         received=received,
         password=password,
+        is_clerk=Tokens(settings.counter_secret.get_secret_value()).is_clerk,
+        link_failed=link_failed,
     )
     return shop, Files(
         site=site,
@@ -121,15 +127,6 @@ def _portal(settings: IntakeSettings, pool: Pool, ring: Callable[[], None]) -> t
         by_number=applications.by_number,
         steps=applications.steps,
         document_link=link,
-        preferences=_preferences(settings),
         now=lambda: datetime.now(UTC),
         ring=ring,
     )
-
-
-def _preferences(settings: IntakeSettings) -> Callable[[str], str] | None:
-    """The notifier's page for the citizen of a case, who has shown that it is theirs."""
-    if not settings.notices_url:
-        return None
-    base, links = settings.notices_url.rstrip("/"), CaseLinks(settings.master_key)
-    return lambda number: f"{base}/c/{links.token(number)}"

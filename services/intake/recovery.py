@@ -9,7 +9,7 @@ from collections.abc import Callable
 from services.intake.store import SCHEMA
 from shared.contract import topics
 from shared.contract.errors import PermanentError
-from shared.contract.events import ApplicationSubmitted
+from shared.contract.events import ApplicationConfirmationRequested, ApplicationSubmitted
 from shared.contract.wire import decode
 from shared.runtime.postgres import Pool
 from shared.runtime.reading import committed_records
@@ -29,8 +29,11 @@ async def enter_again(settings: Settings, pool: Pool, say: Callable[[str], None]
     """
     entered: list[str] = []
     highest = 0
-    for event in await _submitted(settings):
+    for event in await _told(settings):
+        # A number that was sent to be confirmed is given, though no case is there yet.
         highest = max(highest, int(event.number.split("-")[1]))
+        if not isinstance(event, ApplicationSubmitted):
+            continue
         values = (event.service, event.facts, event.sealed, event.received_at, event.id)
         if await pool.fetchval(_PUT, event.case_id, event.number, *values):
             entered.append(event.number)
@@ -49,13 +52,16 @@ async def enter_again(settings: Settings, pool: Pool, say: Callable[[str], None]
     return entered
 
 
-async def _submitted(settings: Settings) -> list[ApplicationSubmitted]:
-    found: list[ApplicationSubmitted] = []
+async def _told(
+    settings: Settings,
+) -> list[ApplicationSubmitted | ApplicationConfirmationRequested]:
+    found: list[ApplicationSubmitted | ApplicationConfirmationRequested] = []
+    models = (ApplicationSubmitted, ApplicationConfirmationRequested)
     async for record in committed_records(settings, [topics.APPLICATIONS]):
         try:
-            event = decode(record, [ApplicationSubmitted])
+            event = decode(record, models)
         except PermanentError:
             continue
-        if isinstance(event, ApplicationSubmitted):
+        if isinstance(event, models):
             found.append(event)
     return found

@@ -13,7 +13,6 @@ class IntakeSettings(SealedSettings):
     citizen_secret: Annotated[SecretStr, Field(min_length=32)]
     counter_secret: SecretStr = SecretStr("")
     portal_url: Annotated[str, Field(pattern=r"^https?://[^/]+[^?#]*$")] = "http://127.0.0.1:8081"
-    notices_url: Annotated[str, Field(pattern=r"^(https?://[^/]+[^?#]*)?$")] = ""
     draft_days: Annotated[int, Field(ge=1, le=366)] = 30
     duplicate_days: Annotated[int, Field(ge=0, le=3660)] = 30
     body_limit_bytes: Annotated[int, Field(ge=1024, le=512 * 1024)] = 128 * 1024

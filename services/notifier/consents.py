@@ -63,11 +63,6 @@ class Consents:
             ),
         )
 
-    async def number_of(self, case_number: str) -> int | None:
-        """Which recipient the citizen of this case is; None when nobody is (any more)."""
-        row = await sql.recipient_of(self._pool, number=case_number)
-        return None if row is None else int(row["seq"])
-
     async def choose(self, number: int, preferences: Preferences, at: datetime) -> None:
         """The citizen of this link chose: for each of their addresses."""
         async with self._pool.acquire() as connection, connection.transaction():

@@ -187,7 +187,8 @@ def judge(claimed: Claimed, choice: Choice, city: Quiet, now: datetime) -> Send 
         return End("cancelled", "superseded")
     if claimed.expires_at <= now:
         return End("expired", "too old to be news")
-    if not choice.wants:
+    # Who sends a form now wants its link; but not where nothing can arrive.
+    if not choice.wants and (notice.template != "confirm" or choice.given_by == "provider"):
         return End("suppressed", f"stopped by {choice.given_by}")
     if notice.channel in QUIET_CHANNELS and not notice.urgent:
         quiet = city if choice.quiet == "city" else choice.quiet

@@ -19,7 +19,6 @@ from services.notifier.links import Links
 from services.notifier.messages import KEYS, LANGUAGES, Messages, sample
 from services.notifier.preferences import Choices, Preferences, Shown
 from services.notifier.texts import TEXTS
-from shared.runtime.caselinks import CaseLinks
 from shared.runtime.postgres import TRANSIENT
 from shared.runtime.web import ProblemError
 
@@ -39,7 +38,6 @@ def add_routes(
     app: FastAPI,
     choices: Choices,
     links: Links,
-    case_links: CaseLinks,
     messages: Messages,
     price_twd: Decimal | None,
     city: Quiet,
@@ -79,18 +77,6 @@ def add_routes(
             city=city,
             saved=bool(saved),
         )
-
-    @app.get("/c/{token}")
-    async def of_case(token: str, lang: str = "") -> Response:
-        """From the page of a case to the preferences of its citizen."""
-        number = case_links.number(token)
-        try:
-            recipient = None if number is None else await choices.number_of(number)
-        except TRANSIENT:
-            raise _AGAIN from None
-        if recipient is None:
-            return unknown(_language(lang))
-        return RedirectResponse(f"/p/{links.token(recipient)}?lang={_language(lang)}", 303)
 
     @app.post("/p/{token}")
     async def choose(request: Request, token: str, lang: Lang = "zh-TW") -> Response:

@@ -25,7 +25,6 @@ from services.notifier.providers import (
 from services.notifier.routes import Routes
 from services.notifier.settings import NotifierSettings
 from services.notifier.store import SCHEMA, PostgresOutcomes, PostgresTokens
-from shared.runtime.caselinks import CaseLinks
 from shared.runtime.outbox import Bell
 from shared.runtime.postgres import answers, open_pool
 from shared.runtime.process import run_parts
@@ -59,9 +58,8 @@ async def run(only: tuple[str, ...] = PARTS) -> None:
     }
     if "web" in only:
         city = parse_quiet(settings.quiet_hours)
-        case_links = CaseLinks(settings.master_key)
         price = price_of(settings)
-        http.add_routes(app, consents, links, case_links, messages, price, city, _now)
+        http.add_routes(app, consents, links, messages, price, city, _now)
     if "worker" in only:
         parts["worker"] = lambda: worker.take(settings, pool, catalogue, bell.ring)
     if "receipts" in only:

@@ -35,9 +35,6 @@ class Choices(Protocol):
     async def of(self, number: int) -> Shown | None:
         """None when there is no such recipient, or its address was forgotten."""
 
-    async def number_of(self, case_number: str) -> int | None:
-        """The recipient's number of a case; None as above."""
-
     async def choose(self, number: int, preferences: Preferences, at: datetime) -> None:
         """From now on; what was chosen before stays written down."""
 

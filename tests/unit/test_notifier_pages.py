@@ -7,17 +7,14 @@ from typing import Any
 
 import pytest
 from httpx import ASGITransport, AsyncClient, Response
-from pydantic import SecretStr
 
 from services.notifier.http import add_routes
 from services.notifier.links import Links
 from services.notifier.messages import KEYS, Messages
 from services.notifier.preferences import Preferences, Shown, masked
-from shared.runtime.caselinks import CaseLinks
 from shared.runtime.web import new_app
 
 LINKS = Links(b"secret" * 5, "https://notices.example")
-CASE_LINKS = CaseLinks(SecretStr("a" * 44))
 WANTED = Preferences(sms=True, mail=True, language="zh-TW", quiet="city")
 FORM = {"sms": "on", "mail": "on", "language": "en", "quiet": "city", "from": "21", "until": "8"}
 
@@ -34,9 +31,6 @@ class FakeChoices:
         if self.broken:
             raise ConnectionError
         return self.shown if number == 7 else None
-
-    async def number_of(self, case_number: str) -> int | None:
-        return 7 if case_number == self.shown.number else None
 
     async def choose(self, number: int, preferences: Preferences, at: datetime) -> None:
         assert number == 7
@@ -55,16 +49,7 @@ async def client(choices: FakeChoices) -> AsyncIterator[AsyncClient]:
 
     app = new_app("notifier", ready)
     messages = Messages.load()
-    add_routes(
-        app,
-        choices,
-        LINKS,
-        CASE_LINKS,
-        messages,
-        Decimal("0.75"),
-        (21, 8),
-        lambda: datetime.now(UTC),
-    )
+    add_routes(app, choices, LINKS, messages, Decimal("0.75"), (21, 8), lambda: datetime.now(UTC))
     async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as found:
         yield found
 
@@ -224,16 +209,3 @@ def test_of_an_address_enough_is_shown_to_know_ones_own(
     address: str | None, shown: str | None
 ) -> None:
     assert masked(address) == shown
-
-
-async def test_from_a_cases_page_one_comes_to_its_citizens_preferences(
-    client: AsyncClient, choices: FakeChoices
-) -> None:
-    token = CASE_LINKS.token(choices.shown.number)
-
-    there = await client.get(f"/c/{token}?lang=en")
-
-    assert (there.status_code, there.headers["location"]) == (303, f"{PAGE}?lang=en")
-    for wrong in (f"{token}x", "x", CASE_LINKS.token("20261124-0000124-7"),
-                  CaseLinks(SecretStr("b" * 44)).token(choices.shown.number)):  # fmt: skip
-        assert (await client.get(f"/c/{wrong}")).status_code == 404

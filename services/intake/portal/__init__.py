@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from services.intake.portal import apply, counter, documents, finding, follow, pdfs
+from services.intake.portal import apply, counter, documents, errors, finding, follow, pdfs
 from services.intake.portal.apply import Shop
 from services.intake.portal.counter import Tokens
 from services.intake.portal.follow import Files
@@ -13,6 +13,7 @@ __all__ = ["Files", "Shop", "Site", "Tokens", "add_routes"]
 
 def add_routes(app: FastAPI, shop: Shop, files: Files, tokens: Tokens) -> None:
     shop.site.add_files(app)
+    errors.add(app, shop.site)
     finding.add_routes(app, shop.site, shop.catalogue, shop.forms)
     apply.add_routes(app, shop)
     follow.add_routes(app, files)

@@ -4,12 +4,13 @@ Nobody signs in: the address of a draft is its key. Nothing that was typed is re
 wrong is said beside it.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
@@ -20,7 +21,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from catalogue import Catalogue, Service
 from catalogue.forms import MOST_DOCUMENTS, Form
 from services.intake import drafts
-from services.intake.applying import Desk, UnreachableError
+from services.intake.applying import Desk, Duplicate, UnreachableError
 from services.intake.domain import Checked, FieldError
 from services.intake.drafts import Channel, Draft
 from services.intake.draftstore import PostgresDrafts
@@ -35,6 +36,12 @@ from shared.runtime.web import ProblemError
 
 # The parts of a form stay in memory: what citizens upload is never written to a disk in clear.
 MultiPartParser.spool_max_size = 64 * 1024 * 1024
+# What a form without documents may come to, and one with them.
+FEW_BYTES, MANY_BYTES = 256 * 1024, 32 * 1024 * 1024
+_FIELD_BYTES = 64 * 1024
+# Links to confirm with: for one e-mail address or phone, and from one address of the network.
+_MOST_LINKS, _LINKS_REST = 3, timedelta(hours=1)
+_MOST_FROM_HERE = 30
 AGAIN = ProblemError(503, "try-again", "nothing was changed; try again in a moment")
 
 
@@ -54,6 +61,10 @@ class Shop:
     ring: Callable[[], None]
     received: Callable[[str], Awaitable[datetime | None]]
     password: Callable[[Draft], str]
+    # Whether this request comes from the clerk of that name.
+    is_clerk: Callable[[Request, str], bool]
+    # What became of the message with the link, when something is known.
+    link_failed: Callable[[UUID], Awaitable[bool]]
 
 
 def add_routes(app: FastAPI, shop: Shop) -> None:
@@ -84,6 +95,7 @@ class Pages:
             ("GET", "/apply/{link}/documents/{digest}", self.document),
             ("GET", "/confirm/{link}", self.confirm),
             ("POST", "/confirm/{link}", self.confirmed),
+            ("GET", "/confirm/{link}/done", self.confirmed_already),
         ):
             app.add_api_route(home + path, page, methods=[method], include_in_schema=False)
 
@@ -133,8 +145,8 @@ class Pages:
 
     # The form
 
-    async def form(self, link: str, notice: str = "") -> Response:
-        draft = await self._found(link)
+    async def form(self, link: str, request: Request, notice: str = "") -> Response:
+        draft = await self._found(link, request)
         if draft is None:
             return self._gone()
         if draft.state != "open":
@@ -143,22 +155,28 @@ class Pages:
 
     async def save(self, link: str, request: Request) -> Response:
         """Keep all that was typed and chosen; then go where the button says."""
-        given = await posted(request)
-        draft = await self._found(link)
+        given = await posted(request, MANY_BYTES)
+        draft = await self._found(link, request)
         if draft is not None and draft.state == "received":
             return self._to(f"/apply/{link}/done")
         if draft is None:
             return await self._begun_anew(given)
         form = self._shop.forms[draft.service]
         mine = replace(draft, values={**draft.values, **_typed(form, given)})
-        if _revision(given) != draft.revision:
-            # Two windows: nothing is written over; both are shown.
-            return self._form(mine, [], 409, other=draft.values, saved=draft)
-        mine, errors = await self._with_documents(mine, form, given)
-        saved = await self._saved(mine)
+        # What was typed first: a document that takes too long must not take it along.
+        saved = await self._saved(mine) if _revision(given) == draft.revision else None
         if saved is None:
-            current = await self._found(link)
-            return self._form(mine, [], 409, other=draft.values, saved=current or draft)
+            # Two windows: nothing is written over; both are shown.
+            current = await self._found(link, request) or draft
+            return self._form(mine, [], 409, other=current.values, saved=current)
+        with_documents, errors = await self._with_documents(saved, form, given)
+        if with_documents != saved:
+            kept = await self._saved(with_documents)
+            if kept is None:
+                current = await self._found(link, request) or draft
+                return self._form(mine, [], 409, other=current.values, saved=current)
+            saved = kept
+            await self._shop.drafts.keep_only(saved)
         action = given.get("do")
         if errors:
             return self._form(saved, errors, 422)
@@ -171,7 +189,10 @@ class Pages:
         """The draft has expired while its form was open: what was typed goes into a new one."""
         code = given.get("service")
         form = self._shop.forms.get(code) if isinstance(code, str) else None
-        if form is None or not self._shop.catalogue.services[form.service].open:
+        if form is None:
+            return self._gone()
+        service = self._shop.catalogue.services[form.service]
+        if not service.open or service.stage < views.ONLINE_FROM_STAGE:
             return self._gone()
         draft = await self.begun(form.service, "online", "", _typed(form, given))
         return self._to(f"/apply/{self._shop.drafts.link(draft)}?notice=anew")
@@ -200,14 +221,14 @@ class Pages:
             except TRANSIENT:
                 raise AGAIN from None
             else:
-                if kept.digest not in {one.digest for one in documents}:
+                if (name, kept.digest) not in {(one.field, one.digest) for one in documents}:
                     documents.append(kept)
         return replace(draft, documents=tuple(documents)), errors
 
     async def check(self, link: str, request: Request) -> Response:
         """What is wrong so far, by field; nothing is kept. For the script of the page."""
-        given = await posted(request)
-        draft = await self._found(link)
+        given = await posted(request, FEW_BYTES)
+        draft = await self._found(link, request)
         if draft is None or draft.state != "open":
             return JSONResponse({})
         form = self._shop.forms[draft.service]
@@ -252,8 +273,8 @@ class Pages:
 
     # Review, sending, confirming
 
-    async def review(self, link: str) -> Response:
-        draft = await self._found(link)
+    async def review(self, link: str, request: Request) -> Response:
+        draft = await self._found(link, request)
         if draft is None:
             return self._gone()
         if draft.state != "open":
@@ -266,12 +287,10 @@ class Pages:
     async def _review(
         self, draft: Draft, checked: Checked, status: int = 200, error: str = ""
     ) -> Response:
-        try:
-            found = await self._shop.desk.duplicates(draft, checked, self._shop.now())
-        except TRANSIENT:
-            raise AGAIN from None
         link = self._shop.drafts.link(draft)
         form = self._shop.forms[draft.service]
+        # A clerk may know; whoever else types an ID number is told once it is confirmed.
+        found = await self._duplicates(draft, checked) if draft.filed_by else []
         return self._page(
             "review.jinja",
             f"/apply/{link}/review",
@@ -281,14 +300,19 @@ class Pages:
             shown=self._shown(draft),
             link=link,
             error=error,
-            # Of others' applications nobody is told: only of those that name the same contact.
-            duplicates=[one for one in found if one.known or draft.filed_by],
+            duplicates=found,
             is_asked=drafts.is_asked,
         )
 
+    async def _duplicates(self, draft: Draft, checked: Checked) -> list[Duplicate]:
+        try:
+            return await self._shop.desk.duplicates(draft, checked, self._shop.now())
+        except TRANSIENT:
+            raise AGAIN from None
+
     async def send(self, link: str, request: Request) -> Response:
-        given = await posted(request)
-        draft = await self._found(link)
+        given = await posted(request, FEW_BYTES)
+        draft = await self._found(link, request)
         if draft is None:
             return self._gone()
         if draft.state == "received":
@@ -308,6 +332,8 @@ class Pages:
                 await self._shop.desk.receive(draft, checked, self._shop.now())
                 self._shop.ring()
                 return self._to(f"/apply/{link}/done")
+            if await self._too_often(checked, request):
+                return await self._review(draft, checked, 429, messages.TOO_MANY_LINKS)
             await self._shop.desk.send(draft, checked, self._shop.now())
         except UnreachableError:
             return await self._review(draft, checked, 422, messages.UNREACHABLE)
@@ -316,8 +342,25 @@ class Pages:
         self._shop.ring()
         return self._to(f"/apply/{link}/sent")
 
-    async def sent(self, link: str) -> Response:
-        draft = await self._found(link)
+    async def _too_often(self, checked: Checked, request: Request) -> bool:
+        """Whether links were sent there, or asked for from here, as often as is sensible."""
+        contact, secret = checked.form.contact, self._shop.desk.secret
+        here = request.client.host if request.client else ""
+        since = self._shop.now() - _LINKS_REST
+        for subject, most in (
+            (
+                drafts.keyed(secret, "link to", (contact.email or contact.phone or "").lower()),
+                _MOST_LINKS,
+            ),
+            (drafts.keyed(secret, "link from", here), _MOST_FROM_HERE),
+        ):
+            if await self._shop.drafts.guesses(subject, since) >= most:
+                return True
+            await self._shop.drafts.put_guess(subject)
+        return False
+
+    async def sent(self, link: str, request: Request) -> Response:
+        draft = await self._found(link, request)
         if draft is None:
             return self._gone()
         if draft.state != "sent":
@@ -329,49 +372,71 @@ class Pages:
             draft=draft,
             link=link,
             shown=self._shown(draft),
+            failed=await self._shop.link_failed(draft.case_id),
             email=email,
             phone=draft.values.get("contact.phone", ""),
         )
 
     async def confirm(self, link: str) -> Response:
         """A page with a button: programs that look into mails follow links, but press nothing."""
-        draft = await self._found(link)
+        draft = await self._confirmable(link)
         if draft is None:
             return self._gone()
         if draft.state == "received":
-            return self._to(f"/apply/{link}/done")
+            return self._to(f"/confirm/{link}/done")
+        checked, _ = self._checked(draft)
+        found = await self._duplicates(draft, checked) if checked else []
         return self._page(
-            "confirm.jinja", f"/confirm/{link}", draft=draft, link=link, shown=self._shown(draft)
+            "confirm.jinja",
+            f"/confirm/{link}",
+            200 if checked else 409,
+            sound=checked is not None,
+            link=link,
+            shown=self._shown(draft),
+            # Only of those that name the address that was proven by this link.
+            duplicates=[one for one in found if one.known],
         )
 
     async def confirmed(self, link: str) -> Response:
-        draft = await self._found(link)
+        draft = await self._confirmable(link)
         if draft is None:
             return self._gone()
         if draft.state == "sent":
-            checked, errors = self._checked(draft)
+            checked, _ = self._checked(draft)
             if checked is None:
                 # The service or its rules have changed since it was sent.
-                return self._form(draft, errors, 422)
+                return await self.confirm(link)
             try:
                 await self._shop.desk.receive(draft, checked, self._shop.now())
             except TRANSIENT:
                 raise AGAIN from None
             self._shop.ring()
-        return self._to(f"/apply/{link}/done")
+        return self._to(f"/confirm/{link}/done")
 
-    async def done(self, link: str) -> Response:
-        draft = await self._found(link)
+    async def confirmed_already(self, link: str) -> Response:
+        """Number and password for whom the link was sent to; not what was typed."""
+        draft = await self._confirmable(link)
+        if draft is None or draft.state != "received":
+            return self._gone()
+        return await self._done(draft, f"/confirm/{link}/done", "")
+
+    async def done(self, link: str, request: Request) -> Response:
+        draft = await self._found(link, request)
         if draft is None:
             return self._gone()
-        if draft.state != "received" or draft.number is None:
+        if draft.state != "received":
             return self._to(f"/apply/{link}")
-        at = await self._shop.received(draft.number)
+        return await self._done(draft, f"/apply/{link}/done", link)
+
+    async def _done(self, draft: Draft, path: str, link: str) -> Response:
+        """`link` leads to the receipt with all that was typed; empty: it is not for them."""
+        number = draft.number or ""
+        at = await self._shop.received(number)
         service = self._shop.catalogue.services[draft.service]
         return self._page(
             "done.jinja",
-            f"/apply/{link}/done",
-            draft=draft,
+            path,
+            number=number,
             link=link,
             shown=self._shown(draft),
             received_at=at,
@@ -379,8 +444,8 @@ class Pages:
             password=self._shop.password(draft),
         )
 
-    async def document(self, link: str, digest: str) -> Response:
-        draft = await self._found(link)
+    async def document(self, link: str, digest: str, request: Request) -> Response:
+        draft = await self._found(link, request)
         one = (
             next((one for one in draft.documents if one.digest == digest), None) if draft else None
         )
@@ -397,12 +462,22 @@ class Pages:
         form = self._shop.forms[draft.service]
         return views.whole(service, form, self._shop.catalogue, self._language)
 
-    async def _found(self, link: str) -> Draft | None:
+    async def _found(self, link: str, request: Request) -> Draft | None:
+        """By its link; of a draft that a clerk has begun only for that clerk."""
+        found = await draft_of(self._shop, link)
+        if (
+            found is not None
+            and found.filed_by
+            and not self._shop.is_clerk(request, found.filed_by)
+        ):
+            return None
+        return found
+
+    async def _confirmable(self, link: str) -> Draft | None:
         try:
-            found = await self._shop.drafts.find(link, self._shop.now())
+            found = await self._shop.drafts.find_confirmation(link, self._shop.now())
         except TRANSIENT:
             raise AGAIN from None
-        # A service that the catalogue has lost takes its drafts along.
         return found if found is not None and found.service in self._shop.forms else None
 
     async def _saved(self, draft: Draft) -> Draft | None:
@@ -424,6 +499,15 @@ class Pages:
         return "contact.phone" if error.field == "contact" else error.field
 
 
+async def draft_of(shop: Shop, link: str) -> Draft | None:
+    """By its own link. A service that the catalogue has lost takes its drafts along."""
+    try:
+        found = await shop.drafts.find(link, shop.now())
+    except TRANSIENT:
+        raise AGAIN from None
+    return found if found is not None and found.service in shop.forms else None
+
+
 def in_language(detail: str, language: Language) -> str:
     """Of "English / Chinese" the one half."""
     en, _, zh = detail.partition(" / ")
@@ -439,18 +523,23 @@ def attachment(name: str, media_type: str, content: bytes) -> Response:
     return Response(content, media_type=media_type, headers=headers)
 
 
-async def posted(request: Request) -> FormData:
+async def posted(request: Request, most: int) -> FormData:
     """The fields of a form as a browser sends it. Raises ProblemError for anything else."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in ("multipart/form-data", "application/x-www-form-urlencoded"):
-        raise ProblemError(415, "form", "send this as the form of the page does")
+    kind, _, options = request.headers.get("content-type", "").partition(";")
+    forms = ("multipart/form-data", "application/x-www-form-urlencoded")
+    charset = re.search(r"charset=\"?([^\s;\"]+)", options)
+    if kind.strip().lower() not in forms or (charset and charset[1].lower() != "utf-8"):
+        raise ProblemError(415, "form", "send this as the form of the page does, in UTF-8")
+    length = request.headers.get("content-length", "")
+    if not length.isdigit() or len(length) > 12:
+        raise ProblemError(411, "length", "say how long the form is")
+    if int(length) > most:
+        raise ProblemError(413, "body-too-large", "this is too large; send fewer documents at once")
     try:
-        return await request.form(max_files=MOST_DOCUMENTS, max_fields=300)
-    except (HTTPException, MultiPartException, ValueError) as error:
-        if getattr(error, "status_code", 400) == 413:
-            raise ProblemError(
-                413, "body-too-large", "the documents are too large together; send fewer at once"
-            ) from None
+        return await request.form(
+            max_files=MOST_DOCUMENTS, max_fields=300, max_part_size=_FIELD_BYTES
+        )
+    except (HTTPException, MultiPartException, ValueError):
         raise ProblemError(400, "form", "the form was broken on its way; send it again") from None
 
 
@@ -466,4 +555,5 @@ def _typed(form: Form, given: FormData) -> dict[str, str]:
 
 def _revision(given: FormData) -> int:
     said = given.get("revision")
-    return int(said) if isinstance(said, str) and said.isascii() and said.isdigit() else 0
+    plain = isinstance(said, str) and said.isascii() and said.isdigit() and len(said) < 10
+    return int(str(said)) if plain else 0

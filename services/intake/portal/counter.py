@@ -13,7 +13,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from services.intake.drafts import Channel
 from services.intake.portal import messages, views
-from services.intake.portal.apply import Pages, Shop, posted
+from services.intake.portal.apply import FEW_BYTES, Pages, Shop, posted
 from services.intake.portal.finding import nowhere
 from services.intake.texts import Language, languages
 
@@ -40,6 +40,10 @@ class Tokens:
         except BadSignature:
             return None
         return found if isinstance(found, str) else None
+
+    def is_clerk(self, request: Request, name: str) -> bool:
+        """Whether the browser that asks is that clerk's."""
+        return self.name(request.cookies.get(_COOKIE, "")) == name
 
     def _signer(self) -> URLSafeTimedSerializer:
         return URLSafeTimedSerializer(self.secret, salt="casebus-counter")
@@ -78,7 +82,7 @@ def _add(app: FastAPI, shop: Shop, tokens: Tokens, language: Language) -> None:
 
     @app.post(f"{home}/counter", include_in_schema=False)
     async def work(request: Request) -> Response:
-        given = await posted(request)
+        given = await posted(request, FEW_BYTES)
         token = str(given.get("token") or request.cookies.get(_COOKIE, ""))
         code = str(given.get("service") or "").strip().upper()[:20]
         name = tokens.name(token)

@@ -108,8 +108,18 @@ def add_routes(app: FastAPI, site: Site, catalogue: Catalogue, forms: Mapping[st
 
     @app.get("/robots.txt", include_in_schema=False)
     async def robots() -> Response:
-        rules = [f"Disallow: /{tag}/{part}" for tag in languages() for part in ("apply", "case")]
-        lines = ["User-agent: *", *rules, "Disallow: /api/", f"Sitemap: {site.url}/sitemap.xml"]
+        rules = [
+            f"Disallow: /{tag}/{part}"
+            for tag in languages()
+            for part in ("apply", "case", "confirm", "counter")
+        ]
+        lines = [
+            "User-agent: *",
+            *rules,
+            "Disallow: /api/",
+            "Disallow: /documents/",
+            f"Sitemap: {site.url}/sitemap.xml",
+        ]
         return Response("\n".join(lines) + "\n", media_type="text/plain")
 
     @app.get("/sitemap.xml", include_in_schema=False)
@@ -127,6 +137,10 @@ def _add_pages(
     app: FastAPI, site: Site, finder: Finder, forms: Mapping[str, Form], language: Language
 ) -> None:
     catalogue, home = finder.catalogue, f"/{language.tag}"
+
+    @app.get(home, include_in_schema=False)
+    async def without_slash() -> Response:
+        return RedirectResponse(f"{home}/", 308)
 
     @app.get(f"{home}/", include_in_schema=False)
     async def start() -> Response:
@@ -152,7 +166,9 @@ def _add_pages(
         wish = Wish(q[:200], event, audience, agency, online)
         found = finder.find(wish)
         pages = max(1, -(-len(found) // _ON_A_PAGE))
-        at = min(max(1, int(page) if page.isascii() and page.isdigit() else 1), pages)
+        at = min(
+            max(1, int(page) if page.isascii() and page.isdigit() and len(page) < 6 else 1), pages
+        )
         shown = found[(at - 1) * _ON_A_PAGE : at * _ON_A_PAGE]
         return site.page(
             "services.jinja",

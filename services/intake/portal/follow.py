@@ -1,6 +1,7 @@
 """Follow a case: with its number and password, then by a signed link that ends by itself."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -22,11 +23,12 @@ from services.intake.handlers import Step
 from services.intake.identity import InvalidValue, parse_case_number
 from services.intake.inspection import Inspector
 from services.intake.portal import messages, views
-from services.intake.portal.apply import AGAIN, in_language, posted
+from services.intake.portal.apply import AGAIN, FEW_BYTES, MANY_BYTES, in_language, posted
 from services.intake.portal.site import Site
 from services.intake.texts import Language, languages
 from services.intake.uploads import UploadError
 from shared.contract import topics
+from shared.contract.errors import PermanentError
 from shared.contract.events import (
     ApplicationSupplemented,
     ApplicationWithdrawn,
@@ -45,7 +47,7 @@ _LONGEST_TEXT = 2000
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Where cases stand. `preferences` is where a citizen says how to be told; None: nowhere."""
+    """What the pages of a case need."""
 
     site: Site
     catalogue: Catalogue
@@ -56,7 +58,6 @@ class Files:
     by_number: Callable[[str], Awaitable[tuple[UUID, str, datetime] | None]]
     steps: Callable[[UUID], Awaitable[Sequence[Step]]]
     document_link: Callable[[UUID, str], str]
-    preferences: Callable[[str], str] | None
     now: Callable[[], datetime]
     ring: Callable[[], None]
 
@@ -96,7 +97,7 @@ class _Pages:
     async def enter(self, request: Request) -> Response:
         """Whether the number exists or the password is wrong: the answer, and the time that it
         takes, are the same."""
-        given = await posted(request)
+        given = await posted(request, FEW_BYTES)
         typed, password = (str(given.get(name) or "").strip() for name in ("number", "password"))
         try:
             number = parse_case_number(typed)
@@ -110,22 +111,25 @@ class _Pages:
 
     async def _entered(self, number: str, password: str, address: str) -> Response:
         files, now = self._files, self._files.now()
-        of_case = keyed(files.secret, "guess", number)
-        of_address = keyed(files.secret, "guess from", address)
-        guessed = await files.drafts.guesses(of_case, now - _CASE_RESTS)
-        guessed_here = await files.drafts.guesses(of_address, now - _ADDRESS_RESTS)
-        if guessed >= _MOST_OF_A_CASE or guessed_here >= _MOST_OF_AN_ADDRESS:
-            return self._door(number, self._language.text(messages.TOO_OFTEN), 429)
         found = await files.by_number(number)
         # Compared also when there is no such case, so that both take as long.
         fits = domain.password_fits(files.secret, found[0] if found else UUID(int=0), password)
-        if found is None or not fits:
-            await files.drafts.put_guess(of_case)
-            await files.drafts.put_guess(of_address)
-            await asyncio.sleep(_WRONG_COSTS_S)
-            return self._door(number, self._language.text(messages.NOT_YOURS), 403)
-        token = self._signer.dumps(number)
-        return RedirectResponse(f"/{self._language.tag}/case/{token}", 303)
+        if found is not None and fits:
+            # Whoever has the password comes in, however many others guess.
+            token = self._signer.dumps(number)
+            return RedirectResponse(f"/{self._language.tag}/case/{token}", 303)
+        guesses = 0
+        for subject, most, rest in (
+            (keyed(files.secret, "guess", number), _MOST_OF_A_CASE, _CASE_RESTS),
+            (keyed(files.secret, "guess from", address), _MOST_OF_AN_ADDRESS, _ADDRESS_RESTS),
+        ):
+            known = await files.drafts.guesses(subject, now - rest)
+            if known >= most:
+                return self._door(number, self._language.text(messages.TOO_OFTEN), 429)
+            guesses = max(guesses, known)
+            await files.drafts.put_guess(subject)
+        await asyncio.sleep(_WRONG_COSTS_S * (1 + guesses))
+        return self._door(number, self._language.text(messages.NOT_YOURS), 403)
 
     async def case(self, token: str, notice: str = "") -> Response:
         case = await self._of(token)
@@ -157,7 +161,6 @@ class _Pages:
             status_name=language.pick(told.zh, told.en) if told else case.status,
             history=[views.told(step, files.catalogue, language) for step in case.steps],
             limit=views.limit(case.service, language),
-            preferences=files.preferences(case.number) if files.preferences else "",
             notice=language.text(notice) if notice else "",
             error=error,
             text=text,
@@ -167,7 +170,7 @@ class _Pages:
 
     async def supplement(self, token: str, request: Request) -> Response:
         """Answer what the agency asks for, or add what it should have."""
-        given = await posted(request)
+        given = await posted(request, MANY_BYTES)
         case = await self._of(token)
         if case is None:
             return self._door("", self._language.text(messages.COME_AGAIN), 403)
@@ -198,8 +201,10 @@ class _Pages:
             )
         if not text and not documents:
             return self._case(token, case, 422, error=self._language.text(messages.NOTHING))
-        event_id = derived_id(case.case_id, f"supplement {given.get('once')}")
         said_now = json.dumps({"text": text, "documents": documents}, ensure_ascii=False)
+        # Sent twice it is the same; something else from the same page is not.
+        said_once = f"{given.get('once')} {hashlib.sha256(said_now.encode()).hexdigest()}"
+        event_id = derived_id(case.case_id, f"supplement {said_once}")
         now = self._files.now()
         try:
             event = ApplicationSupplemented(
@@ -215,13 +220,16 @@ class _Pages:
             await self._files.drafts.ask(
                 case.case_id, event_id, "added", now, detail, encode(topics.APPLICATIONS, event)
             )
+        except PermanentError:
+            # Its key was destroyed: nothing can be added to it.
+            return self._case(token, case, 409, error=self._language.text(messages.ENDED))
         except TRANSIENT:
             raise AGAIN from None
         self._files.ring()
         return RedirectResponse(f"/{self._language.tag}/case/{token}?notice=added", 303)
 
     async def withdraw(self, token: str, request: Request) -> Response:
-        given = await posted(request)
+        given = await posted(request, FEW_BYTES)
         case = await self._of(token)
         if case is None:
             return self._door("", self._language.text(messages.COME_AGAIN), 403)
@@ -261,7 +269,9 @@ class _Pages:
         except TRANSIENT:
             raise AGAIN from None
         case_id, code, received_at = found
-        service = self._files.catalogue.services[code]
+        service = self._files.catalogue.services.get(code)
+        if service is None:
+            return None  # the catalogue has lost it
         return following.case_of(case_id, number, service, received_at, steps, self._files.calendar)
 
 

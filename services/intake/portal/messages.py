@@ -22,6 +22,9 @@ NO_SERVICE = N_("There is no such service, or it is closed.")
 NOTHING = N_("Write something, or choose a document.")
 SURE = N_("Tick the box if you want to take the case back.")
 TOO_LATE = N_("The case cannot be taken back any more.")
+TOO_MANY_LINKS = N_(
+    "Links were sent there several times within the hour. Look for them, or wait a little."
+)
 AGREE = N_("Tick the box below: the city may only begin when you say so.")
 UNREACHABLE = N_(
     "We must send you a link to confirm with: give an e-mail address or a mobile number."

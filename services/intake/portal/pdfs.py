@@ -4,13 +4,13 @@ import asyncio
 from typing import Any
 
 import structlog
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from catalogue.forms import Field, Form
 from services.intake.drafts import Draft
 from services.intake.portal import views
-from services.intake.portal.apply import AGAIN, Shop
+from services.intake.portal.apply import AGAIN, Shop, draft_of
 from services.intake.portal.counter import scanned
 from services.intake.portal.finding import nowhere
 from services.intake.portal.papers import FontError, Papers, Receipt
@@ -56,9 +56,9 @@ class _Pages:
         made = await self._form(code, {}, scanned(self._shop, self._language, code))
         return _pdf(made, f"{code}.pdf", "public, max-age=300")
 
-    async def filled(self, link: str) -> Response:
+    async def filled(self, link: str, request: Request) -> Response:
         """With a code that opens this very draft, so that nobody types it again."""
-        draft = await self._found(link)
+        draft = await self._found(link, request)
         if draft is None or draft.state == "received":
             return nowhere(self._shop.site, self._language, "/services")
         address = (
@@ -66,8 +66,8 @@ class _Pages:
         )
         return _pdf(await self._form(draft.service, dict(draft.values), address), "form.pdf")
 
-    async def receipt(self, link: str) -> Response:
-        draft = await self._found(link)
+    async def receipt(self, link: str, request: Request) -> Response:
+        draft = await self._found(link, request)
         if draft is None or draft.state != "received" or draft.number is None:
             return nowhere(self._shop.site, self._language, "/services")
         shop, language = self._shop, self._language
@@ -120,12 +120,15 @@ class _Pages:
             )
         return self._papers
 
-    async def _found(self, link: str) -> Draft | None:
-        try:
-            found = await self._shop.drafts.find(link, self._shop.now())
-        except TRANSIENT:
-            raise AGAIN from None
-        return found if found is not None and found.service in self._shop.forms else None
+    async def _found(self, link: str, request: Request) -> Draft | None:
+        found = await draft_of(self._shop, link)
+        if (
+            found is not None
+            and found.filed_by
+            and not self._shop.is_clerk(request, found.filed_by)
+        ):
+            return None
+        return found
 
 
 def _answers(form: Form, said: dict[str, Any], language: Language) -> list[tuple[str, str]]:

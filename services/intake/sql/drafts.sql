@@ -7,11 +7,16 @@ WITH draft AS (
 SELECT vault.create_key(:case_id, :wrapped);
 
 -- name: find_draft^
--- By its link, by the link of its confirmation, or by the case.
+-- By its own link.
 SELECT case_id, service, channel, filed_by, language, sealed, revision, state, number, expires_at
 FROM intake.drafts
-WHERE (token_sha256 = :sha256 OR confirm_sha256 = :sha256)
-  AND expires_at > :now;
+WHERE token_sha256 = :sha256 AND expires_at > :now;
+
+-- name: find_confirmation^
+-- By the link that was sent to confirm it: good for nothing else.
+SELECT case_id, service, channel, filed_by, language, sealed, revision, state, number, expires_at
+FROM intake.drafts
+WHERE confirm_sha256 = :sha256 AND expires_at > :now;
 
 -- name: save_draft$
 -- The new revision; nothing when somebody else was first.
@@ -25,7 +30,8 @@ RETURNING revision;
 -- From here it waits for the citizen to follow the link. Nothing when it was sent already.
 WITH draft AS (
     UPDATE intake.drafts
-    SET state = 'sent', number = coalesce(number, :number), confirm_sha256 = :confirm_sha256
+    SET state = 'sent', number = coalesce(number, :number), confirm_sha256 = :confirm_sha256,
+        revision = revision + 1, expires_at = :expires_at
     WHERE case_id = :case_id AND revision = :revision AND state = 'open'
     RETURNING case_id
 ), event AS (
@@ -82,7 +88,8 @@ FROM intake.uploads u JOIN intake.attachments a USING (digest)
 WHERE a.case_id = :case_id AND u.digest = :digest;
 
 -- name: known_upload$
-SELECT key_id FROM intake.uploads WHERE digest = :digest;
+-- Held until the transaction ends, so that it is not forgotten meanwhile.
+SELECT key_id FROM intake.uploads WHERE digest = :digest FOR KEY SHARE;
 
 -- name: put_upload$
 WITH upload AS (
@@ -90,6 +97,9 @@ WITH upload AS (
     VALUES (:digest, :key_id, :media_type, :pages, :sealed)
 )
 SELECT vault.create_key(:key_id, :wrapped);
+
+-- name: attachments_of
+SELECT digest FROM intake.attachments WHERE case_id = :case_id;
 
 -- name: attach!
 INSERT INTO intake.attachments (case_id, digest) VALUES (:case_id, :digest) ON CONFLICT DO NOTHING;
@@ -124,15 +134,14 @@ DELETE FROM intake.guesses WHERE at <= :before;
 
 -- name: put_request$
 -- A supplement or a withdrawal of the citizen's, once, and the step that shows it.
-WITH event AS (
-    INSERT INTO intake.outbox (topic, key, header_names, header_values, value)
-    SELECT :topic, :key, :header_names, :header_values, :value
-    WHERE NOT EXISTS (SELECT FROM intake.steps WHERE event_id = :event_id)
-), step AS (
+WITH step AS (
     INSERT INTO intake.steps (event_id, case_id, happened_at, kind, detail)
     VALUES (:event_id, :case_id, :happened_at, :kind, :detail)
     ON CONFLICT DO NOTHING
     RETURNING event_id
+), event AS (
+    INSERT INTO intake.outbox (topic, key, header_names, header_values, value)
+    SELECT :topic, :key, :header_names, :header_values, :value FROM step
 )
 SELECT event_id FROM step;
 

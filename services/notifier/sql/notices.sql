@@ -148,7 +148,7 @@ VALUES (:address, :channel, :wants, :language, :quiet, :given_by, :reason);
 SELECT case_id, number, sealed FROM notifier.recipients WHERE seq = :seq;
 
 -- name: recipient_of^
-SELECT seq, case_id, number, sealed FROM notifier.recipients WHERE number = :number;
+SELECT case_id, number, sealed FROM notifier.recipients WHERE number = :number;
 
 -- name: refill^
 -- Tokens of a provider, locked: none when it was never asked.
