@@ -329,7 +329,7 @@ async def shown(browser: Browser, city: City) -> dict[str, str]:
         "review": f"/apply/{draft}/review",
         "sent": f"/apply/{sent}/sent",
         "confirm": f"/confirm/{link}",
-        "done": f"/apply/{done}/done",
+        "done": f"/confirm/{done}/done",
         "door": "/case",
         "case": f"/case/{case}",
         "counter": f"/counter?service={WAIVING}",

@@ -476,7 +476,7 @@ async def test_another_agencys_case_looks_like_none(city: City) -> None:
 # --- secrets
 
 ALLOWED = {
-    "intake": {"kafka.intake", "postgres.intake", "master_key", "citizen"},
+    "intake": {"kafka.intake", "postgres.intake", "master_key", "citizen", "counter"},
     "router": {"kafka.router"},
     "backoffice": {"kafka.backoffice", "postgres.backoffice", "master_key", "clerk"},
     "notifier": {"kafka.notifier", "postgres.notifier", "master_key", "smpp", "gateway"},
@@ -504,7 +504,7 @@ def _in(text: str, city: City) -> set[str]:
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("name", ALLOWED)
 async def test_a_process_holds_its_own_secrets_and_no_others(city: City, name: str) -> None:
-    assert len(set(_secrets(city))) == 6 + 1 + len(SERVICE_USERS) + 1 + len(ROLES)
+    assert len(set(_secrets(city))) == 7 + 1 + len(SERVICE_USERS) + 1 + len(ROLES)
     process = Path(f"/proc/{city.running.pids[name]}")
     assert _in((process / "environ").read_text(), city) == ALLOWED[name]
     assert _in((process / "cmdline").read_text(), city) == set()
