@@ -55,7 +55,7 @@ class Duplicate:
 class Drafts(Protocol):
     def confirmation(self, draft: Draft) -> str: ...
     async def seal(self, case_id: UUID, clear: bytes) -> str: ...
-    async def send(self, draft: Draft, number: str, event: Outgoing) -> bool: ...
+    async def send(self, draft: Draft, number: str, event: Outgoing, now: datetime) -> bool: ...
     async def receive(self, draft: Draft, application: Application, event: Outgoing) -> bool: ...
     async def duplicates(
         self, case_id: UUID, person: bytes, contacts: Sequence[bytes], since: datetime
@@ -106,7 +106,7 @@ class Desk:
             sealed=await self.drafts.seal(draft.case_id, json.dumps(said).encode()),
             channel="mail" if contact.email else "sms",
         )
-        return await self.drafts.send(draft, number, encode(topics.APPLICATIONS, event))
+        return await self.drafts.send(draft, number, encode(topics.APPLICATIONS, event), now)
 
     async def receive(
         self, draft: Draft, checked: Checked, now: datetime, traceparent: str | None = None

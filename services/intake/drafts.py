@@ -202,13 +202,14 @@ def _unreachable(values: Mapping[str, str]) -> bool:
 
 def unreadable(text: str) -> str:
     """The characters that no register could keep: controls, private ones, what was broken."""
-    found = [
-        one
-        for one in text
-        if one == "\ufffd"
-        or (unicodedata.category(one) in ("Cc", "Co", "Cs", "Cn") and one != "\n")
-    ]
+    found = [one for one in text if one == "\ufffd" or (_is_none(one) and one != "\n")]
     return " ".join(dict.fromkeys(f"U+{ord(one):04X}" for one in found[:5]))
+
+
+def _is_none(one: str) -> bool:
+    # Python's table ends somewhere: newer characters of names are in the planes 2 and 3.
+    newer = 0x20000 <= ord(one) < 0x40000 and (ord(one) & 0xFFFE) != 0xFFFE
+    return not newer and unicodedata.category(one) in ("Cc", "Co", "Cs", "Cn")
 
 
 def body(draft: Draft, form: Form) -> dict[str, Any]:

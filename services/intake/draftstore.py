@@ -117,7 +117,7 @@ class PostgresDrafts:
     async def seal(self, case_id: UUID, clear: bytes) -> str:
         return (await self._key(case_id)).seal(clear)
 
-    async def send(self, draft: Draft, number: str, event: Outgoing) -> bool:
+    async def send(self, draft: Draft, number: str, event: Outgoing, now: datetime) -> bool:
         """It waits for its confirmation; False when it did already, or was changed elsewhere.
 
         That is a change: another window with the form as it was is told so.
@@ -128,7 +128,7 @@ class PostgresDrafts:
             revision=draft.revision,
             number=number,
             confirm_sha256=_sha256(self.confirmation(draft)),
-            expires_at=datetime.now(UTC) + self._keep,
+            expires_at=now + self._keep,
             **_columns(event),
         )
         return sent is not None

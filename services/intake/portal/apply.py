@@ -162,13 +162,19 @@ class Pages:
         if draft is None:
             return await self._begun_anew(given)
         form = self._shop.forms[draft.service]
-        mine = replace(draft, values={**draft.values, **_typed(form, given)})
+        mine = replace(
+            draft,
+            values={**draft.values, **_typed(form, given)},
+            language=self._language.tag,
+        )
         # What was typed first: a document that takes too long must not take it along.
         saved = await self._saved(mine) if _revision(given) == draft.revision else None
         if saved is None:
             # Two windows: nothing is written over; both are shown.
             current = await self._found(link, request) or draft
-            return self._form(mine, [], 409, other=current.values, saved=current)
+            return self._form(
+                mine, [], 409, other=current.values, saved=current, files=_files(given)
+            )
         with_documents, errors = await self._with_documents(saved, form, given)
         if with_documents != saved:
             kept = await self._saved(with_documents)
@@ -244,6 +250,7 @@ class Pages:
         notice: str = "",
         other: Mapping[str, str] | None = None,
         saved: Draft | None = None,
+        files: bool = False,
     ) -> Response:
         form = self._shop.forms[draft.service]
         link = self._shop.drafts.link(draft)
@@ -268,6 +275,7 @@ class Pages:
             notice=self._language.text(notice) if notice else "",
             differing=differing,
             conflict=other is not None,
+            files_lost=files,
             is_asked=drafts.is_asked,
         )
 
@@ -332,9 +340,14 @@ class Pages:
                 await self._shop.desk.receive(draft, checked, self._shop.now())
                 self._shop.ring()
                 return self._to(f"/apply/{link}/done")
-            if await self._too_often(checked, request):
-                return await self._review(draft, checked, 429, messages.TOO_MANY_LINKS)
-            await self._shop.desk.send(draft, checked, self._shop.now())
+            subjects = self._subjects(checked, request)
+            since = self._shop.now() - _LINKS_REST
+            for subject, most in subjects:
+                if await self._shop.drafts.guesses(subject, since) >= most:
+                    return await self._review(draft, checked, 429, messages.TOO_MANY_LINKS)
+            if await self._shop.desk.send(draft, checked, self._shop.now()):
+                for subject, _ in subjects:
+                    await self._shop.drafts.put_guess(subject)
         except UnreachableError:
             return await self._review(draft, checked, 422, messages.UNREACHABLE)
         except TRANSIENT:
@@ -342,22 +355,21 @@ class Pages:
         self._shop.ring()
         return self._to(f"/apply/{link}/sent")
 
-    async def _too_often(self, checked: Checked, request: Request) -> bool:
-        """Whether links were sent there, or asked for from here, as often as is sensible."""
+    def _subjects(self, checked: Checked, request: Request) -> list[tuple[bytes, int]]:
+        """Where a link goes and where it is asked for from, and how many may in an hour."""
         contact, secret = checked.form.contact, self._shop.desk.secret
         here = request.client.host if request.client else ""
-        since = self._shop.now() - _LINKS_REST
-        for subject, most in (
-            (
-                drafts.keyed(secret, "link to", (contact.email or contact.phone or "").lower()),
-                _MOST_LINKS,
-            ),
+        there = (contact.email or contact.phone or "").lower()
+        return [
+            (drafts.keyed(secret, "link to", there), _MOST_LINKS),
             (drafts.keyed(secret, "link from", here), _MOST_FROM_HERE),
-        ):
-            if await self._shop.drafts.guesses(subject, since) >= most:
-                return True
-            await self._shop.drafts.put_guess(subject)
-        return False
+        ]
+
+    async def _failed(self, case_id: UUID) -> bool:
+        try:
+            return await self._shop.link_failed(case_id)
+        except TRANSIENT:
+            raise AGAIN from None
 
     async def sent(self, link: str, request: Request) -> Response:
         draft = await self._found(link, request)
@@ -372,7 +384,7 @@ class Pages:
             draft=draft,
             link=link,
             shown=self._shown(draft),
-            failed=await self._shop.link_failed(draft.case_id),
+            failed=await self._failed(draft.case_id),
             email=email,
             phone=draft.values.get("contact.phone", ""),
         )
@@ -431,7 +443,10 @@ class Pages:
     async def _done(self, draft: Draft, path: str, link: str) -> Response:
         """`link` leads to the receipt with all that was typed; empty: it is not for them."""
         number = draft.number or ""
-        at = await self._shop.received(number)
+        try:
+            at = await self._shop.received(number)
+        except TRANSIENT:
+            raise AGAIN from None
         service = self._shop.catalogue.services[draft.service]
         return self._page(
             "done.jinja",
@@ -451,7 +466,10 @@ class Pages:
         )
         if draft is None or one is None:
             return self._gone()
-        found = await self._shop.drafts.document(draft.case_id, digest, "citizen")
+        try:
+            found = await self._shop.drafts.document(draft.case_id, digest, "citizen")
+        except TRANSIENT:
+            raise AGAIN from None
         return self._gone() if found is None else attachment(one.name, *found)
 
     def _checked(self, draft: Draft) -> tuple[Checked | None, list[FieldError]]:
@@ -536,8 +554,9 @@ async def posted(request: Request, most: int) -> FormData:
     if int(length) > most:
         raise ProblemError(413, "body-too-large", "this is too large; send fewer documents at once")
     try:
+        # More than fit are counted where they are kept, and told there.
         return await request.form(
-            max_files=MOST_DOCUMENTS, max_fields=300, max_part_size=_FIELD_BYTES
+            max_files=MOST_DOCUMENTS * 5, max_fields=300, max_part_size=_FIELD_BYTES
         )
     except (HTTPException, MultiPartException, ValueError):
         raise ProblemError(400, "form", "the form was broken on its way; send it again") from None
@@ -551,6 +570,11 @@ def _typed(form: Form, given: FormData) -> dict[str, str]:
         if one.kind == "yes_no" and one.name not in found and "revision" in given:
             found[one.name] = ""
     return found
+
+
+def _files(given: FormData) -> bool:
+    """Whether a file was chosen."""
+    return any(isinstance(one, UploadFile) and one.filename for one in given.values())
 
 
 def _revision(given: FormData) -> int:

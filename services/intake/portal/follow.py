@@ -16,6 +16,7 @@ from starlette.datastructures import UploadFile
 
 from catalogue import Catalogue
 from catalogue.calendar import Calendar
+from catalogue.forms import MOST_DOCUMENTS
 from services.intake import domain, following
 from services.intake.drafts import cleaned, keyed
 from services.intake.draftstore import PostgresDrafts
@@ -26,7 +27,7 @@ from services.intake.portal import messages, views
 from services.intake.portal.apply import AGAIN, FEW_BYTES, MANY_BYTES, in_language, posted
 from services.intake.portal.site import Site
 from services.intake.texts import Language, languages
-from services.intake.uploads import UploadError
+from services.intake.uploads import Upload, UploadError
 from shared.contract import topics
 from shared.contract.errors import PermanentError
 from shared.contract.events import (
@@ -123,11 +124,12 @@ class _Pages:
             (keyed(files.secret, "guess", number), _MOST_OF_A_CASE, _CASE_RESTS),
             (keyed(files.secret, "guess from", address), _MOST_OF_AN_ADDRESS, _ADDRESS_RESTS),
         ):
-            known = await files.drafts.guesses(subject, now - rest)
-            if known >= most:
-                return self._door(number, self._language.text(messages.TOO_OFTEN), 429)
-            guesses = max(guesses, known)
+            # Counted first: of many at once none is looked at too much.
             await files.drafts.put_guess(subject)
+            known = await files.drafts.guesses(subject, now - rest)
+            if known > most:
+                return self._door(number, self._language.text(messages.TOO_OFTEN), 429)
+            guesses = max(guesses, known - 1)
         await asyncio.sleep(_WRONG_COSTS_S * (1 + guesses))
         return self._door(number, self._language.text(messages.NOT_YOURS), 403)
 
@@ -174,31 +176,31 @@ class _Pages:
         case = await self._of(token)
         if case is None:
             return self._door("", self._language.text(messages.COME_AGAIN), 403)
-        text = cleaned(str(given.get("text") or ""))[:_LONGEST_TEXT]
+        text = cleaned(str(given.get("text") or ""))
         if case.ended:
             return self._case(token, case, 409, error=self._language.text(messages.ENDED))
-        documents = []
+        if len(text) > _LONGEST_TEXT:
+            said = self._language.text(messages.TOO_LONG, n=len(text), most=_LONGEST_TEXT)
+            return self._case(token, case, 422, error=said, text=text)
+        # All are looked into before one is kept.
+        uploads: list[Upload] = []
         for name, value in given.multi_items():
             if name != "document" or not isinstance(value, UploadFile) or not value.filename:
                 continue
             try:
-                upload = await self._files.inspector.inspect(value.filename, await value.read())
-                kept = await self._files.drafts.attach(case.case_id, "supplement", upload)
+                if len(uploads) == MOST_DOCUMENTS:
+                    raise UploadError("upload.too_many")
+                uploads.append(
+                    await self._files.inspector.inspect(value.filename, await value.read())
+                )
             except UploadError as error:
                 said = in_language(messages.upload(error.code, error.values), self._language)
                 said = f"{value.filename}: {said}"
                 return self._case(token, case, 422, error=said, text=text)
-            except TRANSIENT:
-                raise AGAIN from None
-            documents.append(
-                {
-                    "name": kept.name,
-                    "media_type": kept.media_type,
-                    "pages": kept.pages,
-                    "bytes": kept.size,
-                    "url": self._files.document_link(case.case_id, kept.digest),
-                }
-            )
+        try:
+            documents = [await self._kept(case.case_id, upload) for upload in uploads]
+        except TRANSIENT:
+            raise AGAIN from None
         if not text and not documents:
             return self._case(token, case, 422, error=self._language.text(messages.NOTHING))
         said_now = json.dumps({"text": text, "documents": documents}, ensure_ascii=False)
@@ -227,6 +229,16 @@ class _Pages:
             raise AGAIN from None
         self._files.ring()
         return RedirectResponse(f"/{self._language.tag}/case/{token}?notice=added", 303)
+
+    async def _kept(self, case_id: UUID, upload: Upload) -> dict[str, object]:
+        kept = await self._files.drafts.attach(case_id, "supplement", upload)
+        return {
+            "name": kept.name,
+            "media_type": kept.media_type,
+            "pages": kept.pages,
+            "bytes": kept.size,
+            "url": self._files.document_link(case_id, kept.digest),
+        }
 
     async def withdraw(self, token: str, request: Request) -> Response:
         given = await posted(request, FEW_BYTES)

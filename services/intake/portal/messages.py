@@ -19,6 +19,7 @@ COME_AGAIN = N_("You were away for two hours: give number and password once more
 ENDED = N_("The case has come to its end; nothing can be added any more.")
 NO_CLERK = N_("Nobody has signed this token, or it is half a day old.")
 NO_SERVICE = N_("There is no such service, or it is closed.")
+TOO_LONG = N_("{n} characters; at most {most} fit here.")
 NOTHING = N_("Write something, or choose a document.")
 SURE = N_("Tick the box if you want to take the case back.")
 TOO_LATE = N_("The case cannot be taken back any more.")
