@@ -28,13 +28,8 @@ down: .venv/.ready ## End what `make up` started, from another terminal
 doctor: .venv/.ready ## Is everything ready, and where is it?
 	@$(CASEBUS) doctor
 
-# Those that need no city, beside those that do; what the first said comes after the others.
-ALONE := $(addprefix tests/,unit rules model conformance channels deploy)
-CITY_TESTS := $(addprefix tests/,broker flow browser local faults)
 test: .venv/.ready ## All tests, on a real Kafka and a real PostgreSQL
-	@log=$$(mktemp); $(BIN)/pytest $(ALONE) > "$$log" 2>&1 & alone=$$!; \
-	$(BIN)/pytest $(CITY_TESTS); ended=$$?; \
-	wait $$alone || ended=1; cat "$$log"; rm "$$log"; exit $$ended
+	@$(BIN)/pytest
 
 test-unit: .venv/.ready ## Only those that need neither
 	@$(BIN)/pytest tests/unit

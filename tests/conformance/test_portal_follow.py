@@ -504,7 +504,7 @@ async def test_what_is_said_twice_at_once_is_one_event(city: City, what: str) ->
     number, path = await case_of(city)
     form, case_id = await form_of(city, path, what), await city.case_id(number)
     said = json.dumps({"text": "一次", "documents": []}, ensure_ascii=False).encode()
-    once = f"supplement {form.shown['once']} {hashlib.sha256(said).hexdigest()}"
+    once = f"supplement {form.shown.get('once')} {hashlib.sha256(said).hexdigest()}"
     label = "withdrawn" if what == "withdraw" else once
     before = len(await city.events())
     twin = await asyncpg.connect(city.database.admin_uri)
