@@ -85,7 +85,7 @@ def _months_later(day: date, months: int) -> date:
 
 
 @cache
-def city_calendar(folder: Path = (CITY / "data")) -> Calendar:
+def city_calendar(folder: Path = CITY / "data") -> Calendar:
     """The calendar with the closures of `folder`/closures.csv (columns date, reason)."""
     with (folder / "closures.csv").open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))

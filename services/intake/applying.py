@@ -119,14 +119,7 @@ class Desk:
         )
         if draft.documents:
             said["documents"] = [
-                {
-                    "field": one.field,
-                    "name": one.name,
-                    "media_type": one.media_type,
-                    "pages": one.pages,
-                    "bytes": one.size,
-                    "url": self.document_link(draft.case_id, one.digest),
-                }
+                {"field": one.field} | one.told(self.document_link(draft.case_id, one.digest))
                 for one in draft.documents
             ]
         if draft.filed_by:

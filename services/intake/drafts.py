@@ -47,6 +47,16 @@ class Attached:
     pages: int
     size: int
 
+    def told(self, url: str) -> dict[str, object]:
+        """As it stands in what is sealed: `url` is where it can be fetched."""
+        return {
+            "name": self.name,
+            "media_type": self.media_type,
+            "pages": self.pages,
+            "bytes": self.size,
+            "url": url,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:

@@ -46,7 +46,8 @@ async def run(only: tuple[str, ...] = PARTS) -> None:
         "bell": bell.run,
     }
     if "web" in only:
-        shop, files = _portal(settings, pool, bell.ring)
+        tokens = Tokens(settings.counter_secret.get_secret_value())
+        shop, files = _portal(settings, pool, tokens, bell.ring)
         http.add_routes(
             app,
             settings,
@@ -55,7 +56,6 @@ async def run(only: tuple[str, ...] = PARTS) -> None:
             Vault(settings.master_key),
             bell.ring,
         )
-        tokens = Tokens(settings.counter_secret.get_secret_value())
         portal.add_routes(app, shop, files, tokens)
         parts["drafts"] = shop.drafts.sweep_for_ever
     if "relay" in only:
@@ -65,7 +65,9 @@ async def run(only: tuple[str, ...] = PARTS) -> None:
     await run_parts({name: part() for name, part in parts.items()})
 
 
-def _portal(settings: IntakeSettings, pool: Pool, ring: Callable[[], None]) -> tuple[Shop, Files]:
+def _portal(
+    settings: IntakeSettings, pool: Pool, tokens: Tokens, ring: Callable[[], None]
+) -> tuple[Shop, Files]:
     """All data is read here: a broken table stops the start, not an application."""
     catalogue, calendar = load_catalogue(), city_calendar()
     secret = settings.citizen_secret.get_secret_value().encode()
@@ -114,7 +116,7 @@ def _portal(settings: IntakeSettings, pool: Pool, ring: Callable[[], None]) -> t
         ring=ring,
         received=received,
         password=password,
-        is_clerk=Tokens(settings.counter_secret.get_secret_value()).is_clerk,
+        is_clerk=tokens.is_clerk,
         link_failed=link_failed,
     )
     return shop, Files(

@@ -19,8 +19,7 @@ from services.notifier.links import Links
 from services.notifier.messages import KEYS, LANGUAGES, Messages, sample
 from services.notifier.preferences import Choices, Preferences, Shown
 from services.notifier.texts import TEXTS
-from shared.runtime.postgres import TRANSIENT
-from shared.runtime.web import ProblemError
+from shared.runtime.web import ProblemError, answering
 
 _PAGES = Path(__file__).parent / "pages"
 _LARGEST_FORM = 4096
@@ -56,10 +55,8 @@ def add_routes(
     async def found(token: str) -> tuple[int, Shown] | None:
         """Whose link it is. Tries are not counted: nobody guesses 80 bits of a signature."""
         number = links.number(token)
-        try:
+        with answering():
             shown = None if number is None else await choices.of(number)
-        except TRANSIENT:
-            raise _AGAIN from None
         return None if number is None or shown is None else (number, shown)
 
     @app.get("/p/{token}", response_class=HTMLResponse)
@@ -90,10 +87,8 @@ def add_routes(
             return page(
                 "preferences.html.jinja", lang, 422, token=token, shown=shown, city=city, saved=None
             )
-        try:
+        with answering():
             await choices.choose(number, wanted, now())
-        except TRANSIENT:
-            raise _AGAIN from None
         return RedirectResponse(f"/p/{token}?lang={lang}&saved=1", 303)
 
     @app.post("/p/{token}/unsubscribe")
@@ -104,10 +99,8 @@ def add_routes(
         number, shown = known
         if (await _form(request)).get("List-Unsubscribe") != "One-Click":
             raise ProblemError(422, "one-click", "the body must be List-Unsubscribe=One-Click")
-        try:
+        with answering():
             await choices.choose(number, replace(shown.preferences, mail=False), now())
-        except TRANSIENT:
-            raise _AGAIN from None
         return Response("no more mails go there\n", media_type="text/plain")
 
     @app.get("/p/{token}/unsubscribe")
@@ -131,9 +124,6 @@ def add_routes(
     @app.get("/style.css")
     async def style() -> Response:
         return Response((_PAGES / "style.css").read_text(), media_type="text/css")
-
-
-_AGAIN = ProblemError(503, "try-again", "nothing was changed; try again in a moment")
 
 
 def add_receipts(

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -15,6 +16,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.runtime.postgres import TRANSIENT
 
 log = structlog.get_logger()
 CSP = (
@@ -56,6 +59,18 @@ class ProblemError(Exception):
         # A field's name comes from whoever asks, and may be what no UTF-8 can hold.
         raw = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         return Response(raw, self.status, media_type="application/problem+json")
+
+
+AGAIN = ProblemError(503, "try-again", "nothing was changed; try again in a moment")
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Around what asks the database: while it is away, whoever asks is told to come again."""
+    try:
+        yield
+    except TRANSIENT:
+        raise AGAIN from None
 
 
 class _Edge:

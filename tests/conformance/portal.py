@@ -435,7 +435,6 @@ async def opened(database: Database, pool: Pool) -> AsyncIterator[City]:
         citizen_secret="c" * 32,
         counter_secret="t" * 32,
         portal_url=URL,
-        notices_url="https://notices.example",
     )
 
     async def check() -> dict[str, bool]:
@@ -445,10 +444,10 @@ async def opened(database: Database, pool: Pool) -> AsyncIterator[City]:
         city.rung += 1
 
     app = new_app("casebus intake", check, main._BODY_LIMIT_BYTES)
-    shop, files = main._portal(settings, pool, ring)
+    tokens = Tokens(settings.counter_secret.get_secret_value())
+    shop, files = main._portal(settings, pool, tokens, ring)
     shop = replace(shop, now=lambda: city.now)
     files = replace(files, now=lambda: city.now)
-    tokens = Tokens(settings.counter_secret.get_secret_value())
     portal.add_routes(app, shop, files, tokens)
     transport = ASGITransport(app)
     async with AsyncClient(transport=transport, base_url=URL) as client:

@@ -31,8 +31,7 @@ from services.intake.portal.finding import nowhere
 from services.intake.portal.site import Site
 from services.intake.texts import Language, languages
 from services.intake.uploads import UploadError
-from shared.runtime.postgres import TRANSIENT
-from shared.runtime.web import ProblemError
+from shared.runtime.web import ProblemError, answering
 
 # The parts of a form stay in memory: what citizens upload is never written to a disk in clear.
 MultiPartParser.spool_max_size = 64 * 1024 * 1024
@@ -42,7 +41,6 @@ _FIELD_BYTES = 64 * 1024
 # Links to confirm with: for one e-mail address or phone, and from one address of the network.
 _MOST_LINKS, _LINKS_REST = 3, timedelta(hours=1)
 _MOST_FROM_HERE = 30
-AGAIN = ProblemError(503, "try-again", "nothing was changed; try again in a moment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +117,7 @@ class Pages:
 
     async def begin(self, code: str) -> Response:
         service = self._shop.catalogue.services.get(code)
-        if service is None or not service.open or service.stage < views.ONLINE_FROM_STAGE:
+        if service is None or not views.is_online(service):
             return nowhere(self._shop.site, self._language, "/services")
         draft = await self.begun(code, "online", "", {"contact.language": self._language.tag})
         return self._to(f"/apply/{self._shop.drafts.link(draft)}")
@@ -128,10 +126,8 @@ class Pages:
         self, code: str, channel: Channel, filed_by: str, values: Mapping[str, str]
     ) -> Draft:
         draft = Draft(uuid4(), code, channel, filed_by, self._language.tag, values)
-        try:
+        with answering():
             return await self._shop.drafts.begin(draft, self._shop.now())
-        except TRANSIENT:
-            raise AGAIN from None
 
     async def sheet(self, code: str) -> Response:
         """The form, to print and fill in by hand."""
@@ -197,8 +193,7 @@ class Pages:
         form = self._shop.forms.get(code) if isinstance(code, str) else None
         if form is None:
             return self._gone()
-        service = self._shop.catalogue.services[form.service]
-        if not service.open or service.stage < views.ONLINE_FROM_STAGE:
+        if not views.is_online(self._shop.catalogue.services[form.service]):
             return self._gone()
         draft = await self.begun(form.service, "online", "", _typed(form, given))
         return self._to(f"/apply/{self._shop.drafts.link(draft)}?notice=anew")
@@ -221,12 +216,11 @@ class Pages:
                 break
             try:
                 upload = await self._shop.inspector.inspect(value.filename, await value.read())
-                kept = await self._shop.drafts.attach(draft.case_id, name, upload)
             except UploadError as error:
                 errors.append(FieldError(name, messages.upload(error.code, error.values)))
-            except TRANSIENT:
-                raise AGAIN from None
             else:
+                with answering():
+                    kept = await self._shop.drafts.attach(draft.case_id, name, upload)
                 if (name, kept.digest) not in {(one.field, one.digest) for one in documents}:
                     documents.append(kept)
         return replace(draft, documents=tuple(documents)), errors
@@ -259,8 +253,7 @@ class Pages:
             for name in {*(other or {}), *draft.values}
             if other is not None and other.get(name, "") != draft.values.get(name, "")
         }
-        names = {one.name for one in form.fields()}
-        said = {self._field_of(error, names): self._said(error) for error in reversed(errors)}
+        said = {error.field: self._said(error) for error in reversed(errors)}
         return self._page(
             "form.jinja",
             f"/apply/{link}",
@@ -313,10 +306,8 @@ class Pages:
         )
 
     async def _duplicates(self, draft: Draft, checked: Checked) -> list[Duplicate]:
-        try:
+        with answering():
             return await self._shop.desk.duplicates(draft, checked, self._shop.now())
-        except TRANSIENT:
-            raise AGAIN from None
 
     async def send(self, link: str, request: Request) -> Response:
         given = await posted(request, FEW_BYTES)
@@ -334,42 +325,45 @@ class Pages:
             return await self._review(draft, checked, 409, messages.CHANGED)
         if given.get("agree") != "yes":
             return await self._review(draft, checked, 422, messages.AGREE)
-        try:
-            if draft.filed_by:
-                # A clerk has seen who it is; there is nothing to confirm.
+        if draft.filed_by:
+            # A clerk has seen who it is; there is nothing to confirm.
+            with answering():
                 await self._shop.desk.receive(draft, checked, self._shop.now())
-                self._shop.ring()
-                return self._to(f"/apply/{link}/done")
-            subjects = self._subjects(checked, request)
-            since = self._shop.now() - _LINKS_REST
-            for subject, most in subjects:
-                if await self._shop.drafts.guesses(subject, since) >= most:
+            self._shop.ring()
+            return self._to(f"/apply/{link}/done")
+        try:
+            with answering():
+                if not await self._sent(draft, checked, request):
                     return await self._review(draft, checked, 429, messages.TOO_MANY_LINKS)
-            if await self._shop.desk.send(draft, checked, self._shop.now()):
-                for subject, _ in subjects:
-                    await self._shop.drafts.put_guess(subject)
         except UnreachableError:
             return await self._review(draft, checked, 422, messages.UNREACHABLE)
-        except TRANSIENT:
-            raise AGAIN from None
         self._shop.ring()
         return self._to(f"/apply/{link}/sent")
+
+    async def _sent(self, draft: Draft, checked: Checked, request: Request) -> bool:
+        """Whether it waits for its confirmation; not when too many links were asked for."""
+        subjects = self._subjects(checked, request)
+        since = self._shop.now() - _LINKS_REST
+        for subject, most in subjects:
+            if await self._shop.drafts.guesses(subject, since) >= most:
+                return False
+        if await self._shop.desk.send(draft, checked, self._shop.now()):
+            for subject, _ in subjects:
+                await self._shop.drafts.put_guess(subject)
+        return True
 
     def _subjects(self, checked: Checked, request: Request) -> list[tuple[bytes, int]]:
         """Where a link goes and where it is asked for from, and how many may in an hour."""
         contact, secret = checked.form.contact, self._shop.desk.secret
-        here = request.client.host if request.client else ""
         there = (contact.email or contact.phone or "").lower()
         return [
             (drafts.keyed(secret, "link to", there), _MOST_LINKS),
-            (drafts.keyed(secret, "link from", here), _MOST_FROM_HERE),
+            (drafts.keyed(secret, "link from", address_of(request)), _MOST_FROM_HERE),
         ]
 
     async def _failed(self, case_id: UUID) -> bool:
-        try:
+        with answering():
             return await self._shop.link_failed(case_id)
-        except TRANSIENT:
-            raise AGAIN from None
 
     async def sent(self, link: str, request: Request) -> Response:
         draft = await self._found(link, request)
@@ -418,10 +412,8 @@ class Pages:
             if checked is None:
                 # The service or its rules have changed since it was sent.
                 return await self.confirm(link)
-            try:
+            with answering():
                 await self._shop.desk.receive(draft, checked, self._shop.now())
-            except TRANSIENT:
-                raise AGAIN from None
             self._shop.ring()
         return self._to(f"/confirm/{link}/done")
 
@@ -443,10 +435,8 @@ class Pages:
     async def _done(self, draft: Draft, path: str, link: str) -> Response:
         """`link` leads to the receipt with all that was typed; empty: it is not for them."""
         number = draft.number or ""
-        try:
+        with answering():
             at = await self._shop.received(number)
-        except TRANSIENT:
-            raise AGAIN from None
         service = self._shop.catalogue.services[draft.service]
         return self._page(
             "done.jinja",
@@ -466,10 +456,8 @@ class Pages:
         )
         if draft is None or one is None:
             return self._gone()
-        try:
+        with answering():
             found = await self._shop.drafts.document(draft.case_id, digest, "citizen")
-        except TRANSIENT:
-            raise AGAIN from None
         return self._gone() if found is None else attachment(one.name, *found)
 
     def _checked(self, draft: Draft) -> tuple[Checked | None, list[FieldError]]:
@@ -481,28 +469,16 @@ class Pages:
         return views.whole(service, form, self._shop.catalogue, self._language)
 
     async def _found(self, link: str, request: Request) -> Draft | None:
-        """By its link; of a draft that a clerk has begun only for that clerk."""
-        found = await draft_of(self._shop, link)
-        if (
-            found is not None
-            and found.filed_by
-            and not self._shop.is_clerk(request, found.filed_by)
-        ):
-            return None
-        return found
+        return await draft_of(self._shop, link, request)
 
     async def _confirmable(self, link: str) -> Draft | None:
-        try:
+        with answering():
             found = await self._shop.drafts.find_confirmation(link, self._shop.now())
-        except TRANSIENT:
-            raise AGAIN from None
         return found if found is not None and found.service in self._shop.forms else None
 
     async def _saved(self, draft: Draft) -> Draft | None:
-        try:
+        with answering():
             return await self._shop.drafts.save(draft, self._shop.now())
-        except TRANSIENT:
-            raise AGAIN from None
 
     def _gone(self) -> Response:
         return self._page("gone.jinja", "/services", 404)
@@ -510,20 +486,20 @@ class Pages:
     def _said(self, error: FieldError) -> str:
         return in_language(error.detail, self._language)
 
-    @staticmethod
-    def _field_of(error: FieldError, names: set[str]) -> str:
-        if error.field in names:
-            return error.field
-        return "contact.phone" if error.field == "contact" else error.field
 
-
-async def draft_of(shop: Shop, link: str) -> Draft | None:
-    """By its own link. A service that the catalogue has lost takes its drafts along."""
-    try:
+async def draft_of(shop: Shop, link: str, request: Request) -> Draft | None:
+    """By its own link; of a draft that a clerk has begun only for that clerk. A service that the
+    catalogue has lost takes its drafts along."""
+    with answering():
         found = await shop.drafts.find(link, shop.now())
-    except TRANSIENT:
-        raise AGAIN from None
-    return found if found is not None and found.service in shop.forms else None
+    if found is None or found.service not in shop.forms:
+        return None
+    return None if found.filed_by and not shop.is_clerk(request, found.filed_by) else found
+
+
+def address_of(request: Request) -> str:
+    """Whom the request comes from, on the network."""
+    return request.client.host if request.client else ""
 
 
 def in_language(detail: str, language: Language) -> str:

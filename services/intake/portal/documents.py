@@ -8,8 +8,7 @@ from itsdangerous import BadSignature, URLSafeSerializer
 
 from services.intake.draftstore import PostgresDrafts
 from services.intake.portal.apply import attachment
-from shared.runtime.postgres import TRANSIENT
-from shared.runtime.web import ProblemError
+from shared.runtime.web import ProblemError, answering
 
 
 def _signer(secret: bytes) -> URLSafeSerializer:
@@ -28,11 +27,10 @@ def add_routes(app: FastAPI, secret: bytes, drafts: PostgresDrafts) -> None:
         """A document of a case, as a file."""
         try:
             case_id, digest = _signer(secret).loads(token)
-            found = await drafts.document(UUID(case_id), digest, "agency")
+            with answering():
+                found = await drafts.document(UUID(case_id), digest, "agency")
         except (BadSignature, ValueError, TypeError):
             found = None
-        except TRANSIENT:
-            raise ProblemError(503, "try-again", "try again in a moment") from None
         if found is None:
             raise ProblemError(404, "document-not-found", "there is no such document (any more)")
         media_type, content = found

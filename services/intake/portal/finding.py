@@ -45,6 +45,8 @@ class Finder:
         self._index = Index(catalogue)
         self._all = [code for code, one in catalogue.services.items() if one.open]
         self.counts = counts(catalogue.services.values())
+        having = {catalogue.services[code].agency for code in self._all}
+        self._having = [one for code, one in catalogue.agencies.items() if code in having]
 
     def find(self, wish: Wish) -> list[Service]:
         """The services that fit all parts of the wish, the best first."""
@@ -61,7 +63,7 @@ class Finder:
             (not wish.event or wish.event in listing.life_events)
             and (not wish.audience or wish.audience in listing.audiences)
             and (not wish.agency or wish.agency == service.agency)
-            and (not wish.online or (service.open and service.stage >= views.ONLINE_FROM_STAGE))
+            and (not wish.online or views.is_online(service))
         )
 
     def topics(self, kind: str, language: Language) -> list[tuple[str, str]]:
@@ -74,12 +76,7 @@ class Finder:
 
     def agencies(self, language: Language) -> list[tuple[str, str]]:
         """(code, name) of the agencies that have a service."""
-        having = {one.agency for one in self.catalogue.services.values() if one.open}
-        return [
-            (code, language.pick(one.zh, one.en))
-            for code, one in self.catalogue.agencies.items()
-            if code in having
-        ]
+        return [(one.code, language.pick(one.zh, one.en)) for one in self._having]
 
 
 def add_routes(app: FastAPI, site: Site, catalogue: Catalogue, forms: Mapping[str, Form]) -> None:

@@ -24,7 +24,13 @@ from services.intake.handlers import Step
 from services.intake.identity import InvalidValue, parse_case_number
 from services.intake.inspection import Inspector
 from services.intake.portal import messages, views
-from services.intake.portal.apply import AGAIN, FEW_BYTES, MANY_BYTES, in_language, posted
+from services.intake.portal.apply import (
+    FEW_BYTES,
+    MANY_BYTES,
+    address_of,
+    in_language,
+    posted,
+)
 from services.intake.portal.site import Site
 from services.intake.texts import Language, languages
 from services.intake.uploads import Upload, UploadError
@@ -36,7 +42,7 @@ from shared.contract.events import (
     derived_id,
 )
 from shared.contract.wire import encode
-from shared.runtime.postgres import TRANSIENT
+from shared.runtime.web import answering
 
 _VALID_S = 2 * 3600
 # Wrong passwords: of one case in a quarter of an hour, from one address in an hour.
@@ -105,10 +111,8 @@ class _Pages:
         except InvalidValue as error:
             said = f"{error.message_en} / {error.message_zh}"
             return self._door(typed[:40], in_language(said, self._language), 422)
-        try:
-            return await self._entered(number, password, _address(request))
-        except TRANSIENT:
-            raise AGAIN from None
+        with answering():
+            return await self._entered(number, password, address_of(request))
 
     async def _entered(self, number: str, password: str, address: str) -> Response:
         files, now = self._files, self._files.now()
@@ -197,10 +201,8 @@ class _Pages:
                 said = in_language(messages.upload(error.code, error.values), self._language)
                 said = f"{value.filename}: {said}"
                 return self._case(token, case, 422, error=said, text=text)
-        try:
+        with answering():
             documents = [await self._kept(case.case_id, upload) for upload in uploads]
-        except TRANSIENT:
-            raise AGAIN from None
         if not text and not documents:
             return self._case(token, case, 422, error=self._language.text(messages.NOTHING))
         said_now = json.dumps({"text": text, "documents": documents}, ensure_ascii=False)
@@ -209,36 +211,28 @@ class _Pages:
         event_id = derived_id(case.case_id, f"supplement {said_once}")
         now = self._files.now()
         try:
-            event = ApplicationSupplemented(
-                id=event_id,
-                source="intake",
-                time=now,
-                case_id=case.case_id,
-                number=case.number,
-                service=case.service.code,
-                sealed=await self._files.drafts.seal(case.case_id, said_now.encode()),
-            )
-            detail: dict[str, object] = {"documents": len(documents)}
-            await self._files.drafts.ask(
-                case.case_id, event_id, "added", now, detail, encode(topics.APPLICATIONS, event)
-            )
+            with answering():
+                event = ApplicationSupplemented(
+                    id=event_id,
+                    source="intake",
+                    time=now,
+                    case_id=case.case_id,
+                    number=case.number,
+                    service=case.service.code,
+                    sealed=await self._files.drafts.seal(case.case_id, said_now.encode()),
+                )
+                detail: dict[str, object] = {"documents": len(documents)}
+                out = encode(topics.APPLICATIONS, event)
+                await self._files.drafts.ask(case.case_id, event_id, "added", now, detail, out)
         except PermanentError:
             # Its key was destroyed: nothing can be added to it.
             return self._case(token, case, 409, error=self._language.text(messages.ENDED))
-        except TRANSIENT:
-            raise AGAIN from None
         self._files.ring()
         return RedirectResponse(f"/{self._language.tag}/case/{token}?notice=added", 303)
 
     async def _kept(self, case_id: UUID, upload: Upload) -> dict[str, object]:
         kept = await self._files.drafts.attach(case_id, "supplement", upload)
-        return {
-            "name": kept.name,
-            "media_type": kept.media_type,
-            "pages": kept.pages,
-            "bytes": kept.size,
-            "url": self._files.document_link(case_id, kept.digest),
-        }
+        return kept.told(self._files.document_link(case_id, kept.digest))
 
     async def withdraw(self, token: str, request: Request) -> Response:
         given = await posted(request, FEW_BYTES)
@@ -258,12 +252,10 @@ class _Pages:
             number=case.number,
             service=case.service.code,
         )
-        try:
+        with answering():
             await self._files.drafts.ask(
                 case.case_id, event.id, "withdrawn", now, {}, encode(topics.APPLICATIONS, event)
             )
-        except TRANSIENT:
-            raise AGAIN from None
         self._files.ring()
         return RedirectResponse(f"/{self._language.tag}/case/{token}?notice=withdrawn", 303)
 
@@ -273,19 +265,13 @@ class _Pages:
             number: Any = self._signer.loads(token, max_age=_VALID_S)
         except (BadSignature, ValueError):
             return None
-        try:
+        with answering():
             found = await self._files.by_number(number)
             if found is None:
                 return None
             steps = await self._files.steps(found[0])
-        except TRANSIENT:
-            raise AGAIN from None
         case_id, code, received_at = found
         service = self._files.catalogue.services.get(code)
         if service is None:
             return None  # the catalogue has lost it
         return following.case_of(case_id, number, service, received_at, steps, self._files.calendar)
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client else ""

@@ -8,16 +8,14 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from catalogue.forms import Field, Form
-from services.intake.drafts import Draft
 from services.intake.portal import views
-from services.intake.portal.apply import AGAIN, Shop, draft_of
+from services.intake.portal.apply import Shop, draft_of
 from services.intake.portal.counter import scanned
 from services.intake.portal.finding import nowhere
 from services.intake.portal.papers import FontError, Papers, Receipt
 from services.intake.texts import Language, languages
 from shared.contract.errors import PermanentError
-from shared.runtime.postgres import TRANSIENT
-from shared.runtime.web import ProblemError
+from shared.runtime.web import ProblemError, answering
 
 log = structlog.get_logger()
 
@@ -58,7 +56,7 @@ class _Pages:
 
     async def filled(self, link: str, request: Request) -> Response:
         """With a code that opens this very draft, so that nobody types it again."""
-        draft = await self._found(link, request)
+        draft = await draft_of(self._shop, link, request)
         if draft is None or draft.state == "received":
             return nowhere(self._shop.site, self._language, "/services")
         address = (
@@ -67,15 +65,14 @@ class _Pages:
         return _pdf(await self._form(draft.service, dict(draft.values), address), "form.pdf")
 
     async def receipt(self, link: str, request: Request) -> Response:
-        draft = await self._found(link, request)
+        draft = await draft_of(self._shop, link, request)
         if draft is None or draft.state != "received" or draft.number is None:
             return nowhere(self._shop.site, self._language, "/services")
         shop, language = self._shop, self._language
         try:
-            at = await shop.received(draft.number)
-            said = await shop.drafts.application(draft.case_id)
-        except TRANSIENT:
-            raise AGAIN from None
+            with answering():
+                at = await shop.received(draft.number)
+                said = await shop.drafts.application(draft.case_id)
         except PermanentError:
             at, said = None, {}  # its key was destroyed
         if at is None:
@@ -119,16 +116,6 @@ class _Pages:
                 503, "no-font", "no PDF can be made here: the page to print is at .../form"
             )
         return self._papers
-
-    async def _found(self, link: str, request: Request) -> Draft | None:
-        found = await draft_of(self._shop, link)
-        if (
-            found is not None
-            and found.filed_by
-            and not self._shop.is_clerk(request, found.filed_by)
-        ):
-            return None
-        return found
 
 
 def _answers(form: Form, said: dict[str, Any], language: Language) -> list[tuple[str, str]]:

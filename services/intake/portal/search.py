@@ -2,7 +2,8 @@
 
 SQLite's full-text index (FTS5, BM25), in memory. Chinese has no blanks between words, so what is
 indexed are its pairs of characters; and their sound, for who typed another character of the same
-sound or simplified ones. Letters, three by three, help where no word of a Latin text is known.
+sound or simplified ones. A Latin word that no service knows
+stands for those it looks like.
 Decision 0014 has the measurements and the rivals.
 """
 

@@ -37,7 +37,7 @@ _UNITS = {
     "month": (N_("{n} month"), N_("{n} months")),
     "hour": (N_("{n} hour"), N_("{n} hours")),
 }
-ONLINE_FROM_STAGE = 4
+_ONLINE_FROM_STAGE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,11 @@ class Whole:
     source: str
 
 
+def is_online(service: Service) -> bool:
+    """Whether it can be applied for here."""
+    return service.open and service.stage >= _ONLINE_FROM_STAGE
+
+
 def line(service: Service, catalogue: Catalogue, language: Language) -> Line:
     names = (service.name_zh, service.name_en)
     agency = catalogue.agencies.get(service.agency)
@@ -91,7 +96,7 @@ def line(service: Service, catalogue: Catalogue, language: Language) -> Line:
         language.pick(*reversed(names)),
         language.pick(agency.zh, agency.en) if agency else "",
         language.text(STAGES[service.stage]),
-        service.open and service.stage >= ONLINE_FROM_STAGE,
+        is_online(service),
         service.evidence == "generated",
         service.open,
     )
