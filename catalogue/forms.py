@@ -305,7 +305,6 @@ def _schema(form: Form) -> dict[str, Any]:
         "consents": {"type": "array", "uniqueItems": True, "items": {"enum": consents}}
         if consents
         else {"type": "array", "maxItems": 0},
-        "documents": {"type": "array", "maxItems": MOST_DOCUMENTS, "items": {"type": "string"}},
     }
     always = ["service", "applicant", "contact", "address"]
     return {

@@ -15,6 +15,7 @@ from services.router.domain import Release
 from services.router.rules import Names, RuleSet, from_document, load
 from shared.contract.events import (
     ApplicationConfirmationRequested,
+    ApplicationPreferencesRequested,
     ApplicationSubmitted,
     ApplicationSupplemented,
     ApplicationWithdrawn,
@@ -60,6 +61,7 @@ _DEFAULTS: dict[type[Event], dict[str, Any]] = {
     ApplicationSubmitted: _CARRIED,
     ApplicationConfirmationRequested: _ENVELOPE
     | {"service": "SVC-001", "sealed": "bmV3", "channel": "mail"},
+    ApplicationPreferencesRequested: _ENVELOPE | {"service": "SVC-001", "channel": "mail"},
     ApplicationSupplemented: _ENVELOPE | {"service": "SVC-001", "sealed": "bmV3"},
     ApplicationWithdrawn: _ENVELOPE | {"service": "SVC-001"},
     CaseAssigned: _CARRIED

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from services.backoffice.domain import Case
-from services.intake.handlers import Application, Known, RepeatedKeyError, Step
+from services.intake.handlers import Application, Duplicate, Known, RepeatedKeyError, Step
 from services.notifier.channels import Accepted, Outgoing, Receipt
 from services.notifier.domain import EXPIRES_AFTER, SUPERSEDES, Choice, Claimed, Notice
 from services.notifier.handlers import Result
@@ -56,6 +56,17 @@ class FakeApplications:
         self.kept[application.number] = application
         self.wrapped_keys[application.case_id] = wrapped_key
         self.told.append(event)
+
+    async def duplicates(
+        self, case_id: UUID, person: bytes, contacts: Sequence[bytes], since: datetime
+    ) -> list[Duplicate]:
+        found = [
+            Duplicate(one.number, one.received_at, bool(set(contacts) & set(one.contacts)))
+            for one in self.kept.values()
+            if one.person == person and one.received_at > since and one.case_id != case_id
+            if not any(step.status == "WITHDRAWN" for step in self._steps.get(one.case_id, ()))
+        ]
+        return sorted(found, key=lambda one: one.received_at, reverse=True)[:5]
 
     async def by_key(self, key_sha256: bytes) -> Known | None:
         return self._by_key.get(key_sha256)

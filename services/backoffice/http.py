@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 import structlog
-from fastapi import Depends, FastAPI, Header, Query
+from fastapi import Depends, FastAPI, Query
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 
 from catalogue import Catalogue
@@ -20,7 +21,7 @@ from services.backoffice.settings import BackofficeSettings
 from shared.contract.errors import PermanentError, TransientError
 from shared.runtime.postgres import Pool
 from shared.runtime.vault import Vault
-from shared.runtime.web import ProblemError
+from shared.runtime.web import ProblemError, problems
 
 log = structlog.get_logger()
 _TRIES = 5
@@ -51,8 +52,10 @@ def add_routes(
 ) -> None:
     secret = settings.clerk_secret.get_secret_value()
 
-    def clerk(authorization: Annotated[str, Header(max_length=1000)] = "") -> Clerk:
-        found = clerk_of(secret, authorization.removeprefix("Bearer "))
+    bearer = HTTPBearer(auto_error=False, description="`casebus clerk-token AGENCY` makes one")
+
+    def clerk(sent: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Clerk:
+        found = None if sent is None else clerk_of(secret, sent.credentials)
         if found is None:
             raise ProblemError(
                 401,
@@ -70,7 +73,7 @@ def add_routes(
             raise ProblemError(404, "case-not-found", f"your agency has no case {number}")
         return case
 
-    @app.get("/api/inbox")
+    @app.get("/api/inbox", responses=problems(401, 422, 503))
     async def inbox(
         speaker: Speaker,
         status: Annotated[str | None, Query(pattern="^[A-Z_]{1,40}$")] = None,
@@ -80,12 +83,15 @@ def add_routes(
         found = await store.inbox(pool, speaker.agency, status, with_closed, limit)
         return {"agency": speaker.agency, "cases": [_line(case, catalogue) for case in found]}
 
-    @app.get("/api/cases/{number}")
+    @app.get("/api/cases/{number}", responses=problems(401, 404, 410, 422, 503))
     async def read(number: str, speaker: Speaker) -> dict[str, Any]:
         """The whole case, with what the citizen wrote: this opening is written down."""
         case = await case_of(number, speaker)
         async with pool.acquire() as connection:
-            key = await vault.open(connection, case.case_id, f"read by {speaker.agency}")
+            try:
+                key = await vault.open(connection, case.case_id, f"read by {speaker.agency}")
+            except PermanentError as error:
+                raise ProblemError(410, "case-destroyed", str(error)) from None
         log.info("case.opened", case_id=str(case.case_id), agency=speaker.agency)
         return {
             **_line(case, catalogue),
@@ -113,7 +119,11 @@ def add_routes(
         raise ProblemError(503, "try-again", "the case is being changed; try again")
 
     def add_command(path: str, name: Any) -> None:
-        @app.post(f"/api/cases/{{number}}/{path}", name=path)
+        @app.post(
+            f"/api/cases/{{number}}/{path}",
+            name=path,
+            responses=problems(400, 401, 403, 404, 409, 422, 503),
+        )
         async def command(
             number: str, speaker: Speaker, body: CommandBody | None = None
         ) -> dict[str, Any]:

@@ -1,22 +1,21 @@
 """From a draft to a case: sent, confirmed, received once."""
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from services.intake.domain import Checked, Received
-from services.intake.drafts import Draft, contacts, person
+from services.intake.domain import Checked, Received, Traces
+from services.intake.drafts import Draft
+from services.intake.handlers import Application, Applications, Duplicate, as_case
 from services.intake.identity import InvalidValue as NotMobileError
 from services.intake.identity import case_number, mobile
 from shared.contract import topics
 from shared.contract.events import (
     ApplicationConfirmationRequested,
-    ApplicationSubmitted,
-    Facts,
     derived_id,
 )
 from shared.contract.wire import Outgoing, encode
@@ -28,58 +27,30 @@ class UnreachableError(Exception):
     """No link can be sent: there is no e-mail address and the phone is no mobile."""
 
 
-@dataclass(frozen=True, slots=True)
-class Application:
-    """What a draft becomes. `person` and `contacts` are keyed hashes."""
-
-    number: str
-    facts: Facts
-    sealed: str
-    received_at: datetime
-    event_id: UUID
-    person: bytes
-    contacts: Sequence[bytes]
-    duplicates: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Duplicate:
-    """An earlier application of the same person for the same service. `known`: it names the
-    same address too that this one is confirmed by, so who confirms it may be told."""
-
-    number: str
-    received_at: datetime
-    known: bool
-
-
 class Drafts(Protocol):
     def confirmation(self, draft: Draft) -> str: ...
     async def seal(self, case_id: UUID, clear: bytes) -> str: ...
     async def send(self, draft: Draft, number: str, event: Outgoing, now: datetime) -> bool: ...
     async def receive(self, draft: Draft, application: Application, event: Outgoing) -> bool: ...
-    async def duplicates(
-        self, case_id: UUID, person: bytes, contacts: Sequence[bytes], since: datetime
-    ) -> list[Duplicate]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Where drafts become cases. `window`: how long an earlier application counts as the same;
-    `document_link` makes the address of a document, for who may open the case."""
+    """Where drafts become cases. `document_link` makes the address of a document, for who may
+    open the case."""
 
     drafts: Drafts
-    next_sequence: Callable[[], Awaitable[int]]
-    secret: bytes
+    applications: Applications
+    traces: Traces
     portal_url: str
-    window: timedelta
     document_link: Callable[[UUID, str], str]
 
     async def duplicates(self, draft: Draft, checked: Checked, now: datetime) -> list[Duplicate]:
-        return await self.drafts.duplicates(
-            draft.case_id,
-            person(self.secret, checked),
-            contacts(self.secret, checked)[:1],
-            now - self.window,
+        """What the same person applied for of late; `known` where the address that this one is
+        confirmed by is the same too."""
+        form, traces = checked.form, self.traces
+        return await self.applications.duplicates(
+            draft.case_id, traces.person(form), traces.contacts(form)[:1], now - traces.window
         )
 
     async def send(self, draft: Draft, checked: Checked, now: datetime) -> bool:
@@ -127,27 +98,8 @@ class Desk:
         sealed = await self.drafts.seal(
             draft.case_id, json.dumps(said, ensure_ascii=False).encode()
         )
-        event = ApplicationSubmitted(
-            id=derived_id(draft.case_id, "submitted"),
-            source="intake",
-            time=now,
-            case_id=draft.case_id,
-            number=number,
-            service=draft.service,
-            received_at=now,
-            facts=checked.facts,
-            sealed=sealed,
-            duplicates=tuple(one.number for one in found),
-        )
-        application = Application(
-            number=number,
-            facts=checked.facts,
-            sealed=sealed,
-            received_at=now,
-            event_id=event.id,
-            person=person(self.secret, checked),
-            contacts=contacts(self.secret, checked),
-            duplicates=event.duplicates,
+        application, event = as_case(
+            draft.case_id, number, checked, sealed, now, self.traces, found
         )
         out = encode(topics.APPLICATIONS, event, traceparent)
         if not await self.drafts.receive(draft, application, out):
@@ -155,4 +107,4 @@ class Desk:
         return Received(draft.case_id, number, now)
 
     async def _number(self, now: datetime) -> str:
-        return case_number(now.astimezone(_CITY).date(), await self.next_sequence())
+        return case_number(now.astimezone(_CITY).date(), await self.applications.next_sequence())

@@ -5,7 +5,7 @@ import hmac
 from base64 import b32encode
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -212,6 +212,28 @@ def password(secret: bytes, case_id: UUID) -> str:
 def password_fits(secret: bytes, case_id: UUID, given: str) -> bool:
     wanted = password(secret, case_id).replace("-", "")
     return hmac.compare_digest(wanted.encode(), given.replace("-", "").strip().lower().encode())
+
+
+def keyed(secret: bytes, kind: str, text: str) -> bytes:
+    """A hash by which the same is known again, and nothing can be guessed without the secret."""
+    return hmac.digest(secret, f"{kind}:{text}".encode("utf-8", "replace"), hashlib.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """By what an earlier application is known again, for `window`; `secret` keys the hashes."""
+
+    secret: bytes
+    window: timedelta
+
+    def person(self, form: ApplicationForm) -> bytes:
+        """Who applies for what: the same for each application of one person and service."""
+        return keyed(self.secret, "person", f"{form.applicant.id_number}:{form.service}")
+
+    def contacts(self, form: ApplicationForm) -> tuple[bytes, ...]:
+        """The contact; first the one that a link to confirm with is sent to."""
+        said = (form.contact.email, form.contact.phone)
+        return tuple(keyed(self.secret, "contact", one.lower()) for one in said if one)
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,6 +196,12 @@ def _invalid(one: Field, value: str, values: Mapping[str, str]) -> str:
             case "address.line":
                 address_line(value)
             case name if name.startswith("answers.") and is_asked(one, values):
+                if one.kind == "choice" and value not in {choice.value for choice in one.choices}:
+                    en, zh = (
+                        mark.join(getattr(choice, tag) for choice in one.choices)
+                        for mark, tag in ((" or ", "en"), ("、", "zh"))
+                    )
+                    return f"choose one: {en} / 請選擇：{zh}"
                 asked = load_facts().inputs.get(name.removeprefix("answers."))
                 if asked is not None and not asked.is_open:
                     asked.read(_read(one, value))
@@ -258,20 +264,3 @@ def secret_link(secret: bytes, case_id: UUID, purpose: str) -> str:
     """80 bits that open one draft for one purpose; derived, so that they are kept nowhere."""
     digest = hmac.digest(secret, f"{purpose}:".encode() + case_id.bytes, hashlib.sha256)
     return b32encode(digest[:10]).decode().lower()
-
-
-def keyed(secret: bytes, kind: str, text: str) -> bytes:
-    """A hash by which the same is known again, and nothing can be guessed without the secret."""
-    return hmac.digest(secret, f"{kind}:{text}".encode("utf-8", "replace"), hashlib.sha256)
-
-
-def person(secret: bytes, checked: Checked) -> bytes:
-    """Who applies for what: the same for each application of the same person and service."""
-    form = checked.form
-    return keyed(secret, "person", f"{form.applicant.id_number}:{form.service}")
-
-
-def contacts(secret: bytes, checked: Checked) -> list[bytes]:
-    """Keyed hashes of the contact; first the one that a link to confirm with is sent to."""
-    said = (checked.form.contact.email, checked.form.contact.phone)
-    return [keyed(secret, "contact", one.lower()) for one in said if one]

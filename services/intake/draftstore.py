@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,13 +11,13 @@ from uuid import UUID, uuid4
 import asyncpg
 import structlog
 
-from services.intake.applying import Application, Duplicate
-from services.intake.drafts import Attached, Channel, Draft, keyed, secret_link
-from services.intake.store import sql
+from services.intake.domain import keyed
+from services.intake.drafts import Attached, Channel, Draft, secret_link
+from services.intake.handlers import Application
+from services.intake.store import columns, sql
 from services.intake.uploads import Upload
 from shared.contract.errors import PermanentError
 from shared.contract.wire import Outgoing
-from shared.runtime.outbox import Tables
 from shared.runtime.postgres import TRANSIENT, Connection, Pool, rows
 from shared.runtime.vault import CaseKey, Vault
 
@@ -129,7 +128,7 @@ class PostgresDrafts:
             number=number,
             confirm_sha256=_sha256(self.confirmation(draft)),
             expires_at=now + self._keep,
-            **_columns(event),
+            **columns(event),
         )
         return sent is not None
 
@@ -148,25 +147,15 @@ class PostgresDrafts:
             person=application.person,
             contacts=list(application.contacts),
             duplicates=list(application.duplicates),
-            **_columns(event),
+            **columns(event),
         )
         return received is not None
 
-    async def application(self, case_id: UUID) -> dict[str, Any]:
+    async def application(self, case_id: UUID, purpose: str) -> dict[str, Any]:
         """What was applied for. Raises PermanentError once the case's key is destroyed."""
         sealed = await sql.sealed_of(self._pool, case_id=case_id)
-        clear: dict[str, Any] = json.loads((await self._key(case_id, "receipt")).unseal(sealed))
+        clear: dict[str, Any] = json.loads((await self._key(case_id, purpose)).unseal(sealed))
         return clear
-
-    async def duplicates(
-        self, case_id: UUID, person: bytes, contacts: Sequence[bytes], since: datetime
-    ) -> list[Duplicate]:
-        found = await rows(
-            sql.duplicates(
-                self._pool, case_id=case_id, person=person, contacts=list(contacts), since=since
-            )
-        )
-        return [Duplicate(row["number"], row["received_at"], row["known"]) for row in found]
 
     async def attach(self, case_id: UUID, field: str, upload: Upload) -> Attached:
         """Keep a document for a case; the same content is kept once, whoever brings it."""
@@ -219,34 +208,6 @@ class PostgresDrafts:
             key = await self._vault.open(connection, row["key_id"], purpose)
         return row["media_type"], await asyncio.to_thread(key.unseal_bytes, row["sealed"])
 
-    async def ask(
-        self,
-        case_id: UUID,
-        event_id: UUID,
-        kind: str,
-        at: datetime,
-        detail: dict[str, object],
-        event: Outgoing,
-    ) -> bool:
-        """The citizen adds to a case or takes it back; False when that was said already."""
-        asked = await sql.put_request(
-            self._pool,
-            case_id=case_id,
-            event_id=event_id,
-            kind=kind,
-            happened_at=at,
-            detail=detail,
-            **_columns(event),
-        )
-        return asked is not None
-
-    async def guesses(self, subject: bytes, since: datetime) -> int:
-        count: int = await sql.guesses(self._pool, subject=subject, since=since)
-        return count
-
-    async def put_guess(self, subject: bytes) -> None:
-        await sql.put_guess(self._pool, subject=subject)
-
     async def sweep(self, now: datetime) -> None:
         """Drafts that nobody finished, documents that nobody has, and old guesses go."""
         while found := await rows(sql.expired_drafts(self._pool, now=now, most=_AT_ONCE)):
@@ -277,14 +238,3 @@ class PostgresDrafts:
 
 def _sha256(link: str) -> bytes:
     return hashlib.sha256(link.encode("utf-8", "replace")).digest()
-
-
-def _columns(event: Outgoing) -> dict[str, object]:
-    topic, key, header_names, header_values, value = Tables.row(event)
-    return {
-        "topic": topic,
-        "key": key,
-        "header_names": header_names,
-        "header_values": header_values,
-        "value": value,
-    }

@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
-from services.intake.domain import Checked, Received
+from services.intake.domain import Checked, Received, Traces
 from services.intake.identity import case_number
 from shared.contract import topics
 from shared.contract.events import (
@@ -36,6 +36,9 @@ class BodyDiffersError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Application:
+    """`person` and `contacts` are keyed hashes; `duplicates` the numbers of what the same person
+    applied for of late. The last two are of whoever sent an idempotency key."""
+
     case_id: UUID
     number: str
     service: str
@@ -43,8 +46,11 @@ class Application:
     sealed: str
     received_at: datetime
     event_id: UUID
-    key_sha256: bytes | None
-    body_sha256: bytes
+    person: bytes
+    contacts: tuple[bytes, ...]
+    duplicates: tuple[str, ...] = ()
+    key_sha256: bytes | None = None
+    body_sha256: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,16 @@ class Known:
     case_id: UUID
     number: str
     received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """An earlier application of the same person for the same service. `known`: it names the
+    same address too that this one is confirmed by, so who confirms it may be told."""
+
+    number: str
+    received_at: datetime
+    known: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +88,11 @@ class Applications(Protocol):
     async def next_sequence(self) -> int: ...
     async def put(self, application: Application, wrapped_key: bytes, event: Outgoing) -> None:
         """Keep all three in one transaction. Raises RepeatedKeyError."""
+
+    async def duplicates(
+        self, case_id: UUID, person: bytes, contacts: Sequence[bytes], since: datetime
+    ) -> list[Duplicate]:
+        """What the same person applied for since then, the newest first; not this case."""
 
     async def by_key(self, key_sha256: bytes) -> Known | None: ...
     async def by_number(self, number: str) -> tuple[UUID, str, datetime] | None: ...
@@ -98,6 +119,7 @@ async def submit(
     idempotency_key: str | None,
     applications: Applications,
     keys: Keys,
+    traces: Traces,
     now: Callable[[], datetime],
     traceparent: str | None = None,
 ) -> Received:
@@ -115,28 +137,10 @@ async def submit(
     sealed = key.seal(
         form.model_dump_json(include={"applicant", "contact", "address", "answers"}).encode()
     )
-    event = ApplicationSubmitted(
-        id=derived_id(case_id, "submitted"),
-        source="intake",
-        time=received_at,
-        case_id=case_id,
-        number=number,
-        service=form.service,
-        received_at=received_at,
-        facts=checked.facts,
-        sealed=sealed,
-    )
-    application = Application(
-        case_id=case_id,
-        number=number,
-        service=form.service,
-        facts=checked.facts,
-        sealed=sealed,
-        received_at=received_at,
-        event_id=event.id,
-        key_sha256=key_sha256,
-        body_sha256=body_sha256,
-    )
+    person = traces.person(form)
+    found = await applications.duplicates(case_id, person, (), received_at - traces.window)
+    application, event = as_case(case_id, number, checked, sealed, received_at, traces, found)
+    application = replace(application, key_sha256=key_sha256, body_sha256=body_sha256)
     try:
         await applications.put(
             application, wrapped, encode(topics.APPLICATIONS, event, traceparent)
@@ -148,6 +152,44 @@ async def submit(
             raise
         return _same(known, body_sha256)
     return Received(case_id, number, received_at)
+
+
+def as_case(
+    case_id: UUID,
+    number: str,
+    checked: Checked,
+    sealed: str,
+    received_at: datetime,
+    traces: Traces,
+    duplicates: Sequence[Duplicate],
+) -> tuple[Application, ApplicationSubmitted]:
+    """What is kept of an application, and what is told of it."""
+    form = checked.form
+    event = ApplicationSubmitted(
+        id=derived_id(case_id, "submitted"),
+        source="intake",
+        time=received_at,
+        case_id=case_id,
+        number=number,
+        service=form.service,
+        received_at=received_at,
+        facts=checked.facts,
+        sealed=sealed,
+        duplicates=tuple(one.number for one in duplicates),
+    )
+    application = Application(
+        case_id=case_id,
+        number=number,
+        service=form.service,
+        facts=checked.facts,
+        sealed=sealed,
+        received_at=received_at,
+        event_id=event.id,
+        person=traces.person(form),
+        contacts=traces.contacts(form),
+        duplicates=event.duplicates,
+    )
+    return application, event
 
 
 def _same(known: Known, body_sha256: bytes) -> Received:

@@ -7,19 +7,56 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
 from catalogue import Catalogue
 from services.intake import domain, handlers
+from services.intake.gate import Gate, TooOftenError
 from services.intake.identity import InvalidValue, parse_case_number
 from services.intake.settings import IntakeSettings
 from shared.runtime import metrics
 from shared.runtime.postgres import TRANSIENT
-from shared.runtime.web import ProblemError, fields
+from shared.runtime.web import ProblemError, address_of, fields, problems, schema_of
 
 # A case that does not exist and a wrong password get the same answer.
 _NOT_YOURS = ProblemError(404, "case-not-found", "no case has this number and password / 查無案件")
+_TOO_OFTEN = ProblemError(
+    429,
+    "too-many-guesses",
+    "too many wrong passwords, of this case or from here; wait a quarter of an hour / 嘗試次數過多",
+)
+
+
+class Receipt(BaseModel):
+    """What is received, and how it is followed."""
+
+    number: str
+    password: str
+    received_at: AwareDatetime
+    follow: str
+
+
+class _Step(BaseModel):
+    """One line of the history; by its kind it has more."""
+
+    model_config = ConfigDict(extra="allow")
+    at: AwareDatetime
+    kind: str
+    agency: str | None
+    status: str | None
+
+
+class Followed(BaseModel):
+    """A case as its citizen sees it."""
+
+    number: str
+    service: str
+    service_name: dict[str, str]
+    received_at: AwareDatetime
+    agency: str | None
+    status: str
+    steps: list[_Step]
 
 
 def add_routes(
@@ -28,22 +65,36 @@ def add_routes(
     catalogue: Catalogue,
     applications: handlers.Applications,
     keys: handlers.Keys,
+    traces: domain.Traces,
+    gate: Gate,
     ring: Callable[[], None],
 ) -> None:
     secret = settings.citizen_secret.get_secret_value().encode()
 
-    @app.post("/api/applications", status_code=202)
+    @app.post(
+        "/api/applications",
+        status_code=202,
+        response_model=Receipt,
+        responses=problems(400, 409, 413, 422, 503),
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": schema_of(domain.ApplicationForm)}},
+            }
+        },
+    )
     async def apply(
         request: Request,
         idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
         traceparent: Annotated[str | None, Header(max_length=100)] = None,
     ) -> Response:
+        """Apply once: the same Idempotency-Key with the same body is answered the same."""
         with metrics.SUBMIT_SECONDS.time():
             try:
                 raw = await _body(request, settings.body_limit_bytes)
                 checked = _checked(raw, catalogue)
                 received = await handlers.submit(
-                    checked, raw, idempotency_key, applications, keys, _now, traceparent
+                    checked, raw, idempotency_key, applications, keys, traces, _now, traceparent
                 )
             except ProblemError:
                 metrics.APPLICATIONS.labels("refused").inc()
@@ -76,12 +127,15 @@ def add_routes(
             202,
         )
 
-    @app.get("/api/cases/{number}")
+    @app.get(
+        "/api/cases/{number}", response_model=Followed, responses=problems(400, 404, 422, 429, 503)
+    )
     async def follow(
-        number: str, x_case_password: Annotated[str, Header(max_length=100)] = ""
+        number: str, request: Request, x_case_password: Annotated[str, Header(max_length=100)] = ""
     ) -> dict[str, Any]:
+        """A case and its history, with its password."""
         try:
-            found = await applications.by_number(parse_case_number(number))
+            number = parse_case_number(number)
         except InvalidValue as error:
             raise ProblemError(
                 400,
@@ -89,14 +143,18 @@ def add_routes(
                 f"{error.message_en} / {error.message_zh}",
                 [{"field": "number", "detail": error.reason_code}],
             ) from None
-        if found is None or not domain.password_fits(secret, found[0], x_case_password):
+        try:
+            found = await gate.enter(number, x_case_password, address_of(request))
+        except TooOftenError:
+            raise _TOO_OFTEN from None
+        if found is None:
             raise _NOT_YOURS
         case_id, service, received_at = found
         steps = await applications.steps(case_id)
         agencies = [step.agency for step in steps if step.agency]
         statuses = [step.status for step in steps if step.kind == "status"]
         return {
-            "number": parse_case_number(number),
+            "number": number,
             "service": service,
             "service_name": {
                 "zh-TW": catalogue.services[service].name_zh,

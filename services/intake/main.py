@@ -13,11 +13,12 @@ from services.intake import domain, http, portal, worker
 from services.intake.applying import Desk
 from services.intake.drafts import Draft
 from services.intake.draftstore import PostgresDrafts
+from services.intake.gate import Gate
 from services.intake.inspection import Inspector
 from services.intake.portal import Files, Shop, Site, Tokens
 from services.intake.portal.documents import document_link
 from services.intake.settings import IntakeSettings
-from services.intake.store import SCHEMA, PostgresApplications
+from services.intake.store import SCHEMA, PostgresApplications, PostgresGuesses
 from shared.runtime.outbox import Bell
 from shared.runtime.postgres import Pool, answers, open_pool
 from shared.runtime.process import run_parts
@@ -48,12 +49,15 @@ async def run(only: tuple[str, ...] = PARTS) -> None:
     if "web" in only:
         tokens = Tokens(settings.counter_secret.get_secret_value())
         shop, files = _portal(settings, pool, tokens, bell.ring)
+        desk = shop.desk
         http.add_routes(
             app,
             settings,
             shop.catalogue,
-            PostgresApplications(pool),
+            desk.applications,
             Vault(settings.master_key),
+            desk.traces,
+            files.gate,
             bell.ring,
         )
         portal.add_routes(app, shop, files, tokens)
@@ -96,7 +100,10 @@ def _portal(
     def link(case_id: UUID, digest: str) -> str:
         return document_link(secret, url, case_id, digest)
 
-    site, inspector = Site(url, catalogue), Inspector()
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    site, inspector, guesses = Site(url, catalogue), Inspector(), PostgresGuesses(pool)
     shop = Shop(
         site=site,
         catalogue=catalogue,
@@ -104,14 +111,14 @@ def _portal(
         drafts=drafts,
         desk=Desk(
             drafts,
-            applications.next_sequence,
-            secret,
+            applications,
+            domain.Traces(secret, timedelta(days=settings.duplicate_days)),
             url,
-            timedelta(days=settings.duplicate_days),
             link,
         ),
+        guesses=guesses,
         inspector=inspector,
-        now=lambda: datetime.now(UTC),
+        now=now,
         due=due,
         ring=ring,
         received=received,
@@ -126,9 +133,9 @@ def _portal(
         drafts=drafts,
         inspector=inspector,
         secret=secret,
-        by_number=applications.by_number,
-        steps=applications.steps,
+        gate=Gate(applications, guesses, secret, now),
+        applications=applications,
         document_link=link,
-        now=lambda: datetime.now(UTC),
+        now=now,
         ring=ring,
     )

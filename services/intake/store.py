@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.intake.handlers import Application, Known, RepeatedKeyError, Step
+from services.intake.handlers import Application, Duplicate, Known, RepeatedKeyError, Step
 from shared.contract.wire import Outgoing
 from shared.runtime.outbox import Tables
 from shared.runtime.postgres import Connection, Pool, rows, statements
@@ -33,7 +33,6 @@ class PostgresApplications:
         return self._sequences.pop(0)
 
     async def put(self, application: Application, wrapped_key: bytes, event: Outgoing) -> None:
-        topic, key, header_names, header_values, value = Tables.row(event)
         try:
             await sql.put_application(
                 self._pool,
@@ -44,19 +43,28 @@ class PostgresApplications:
                 sealed=application.sealed,
                 received_at=application.received_at,
                 event_id=application.event_id,
+                person=application.person,
+                contacts=list(application.contacts),
+                duplicates=list(application.duplicates),
                 key_sha256=application.key_sha256,
                 body_sha256=application.body_sha256,
                 wrapped=wrapped_key,
-                topic=topic,
-                key=key,
-                header_names=header_names,
-                header_values=header_values,
-                value=value,
+                **columns(event),
             )
         except asyncpg.UniqueViolationError as error:
             if error.table_name == "idempotency":
                 raise RepeatedKeyError from None
             raise
+
+    async def duplicates(
+        self, case_id: UUID, person: bytes, contacts: Sequence[bytes], since: datetime
+    ) -> list[Duplicate]:
+        found = await rows(
+            sql.duplicates(
+                self._pool, case_id=case_id, person=person, contacts=list(contacts), since=since
+            )
+        )
+        return [Duplicate(**dict(row)) for row in found]
 
     async def by_key(self, key_sha256: bytes) -> Known | None:
         row = await sql.find_idempotency(self._pool, key_sha256=key_sha256)
@@ -69,6 +77,41 @@ class PostgresApplications:
     async def steps(self, case_id: UUID) -> Sequence[Step]:
         found = await rows(sql.steps_of(self._pool, case_id=case_id))
         return [Step(**dict(row)) for row in found]
+
+    async def ask(
+        self,
+        case_id: UUID,
+        event_id: UUID,
+        kind: str,
+        at: datetime,
+        detail: dict[str, object],
+        event: Outgoing,
+    ) -> bool:
+        """The citizen adds to a case or takes it back; False when that was said already."""
+        asked = await sql.put_request(
+            self._pool,
+            case_id=case_id,
+            event_id=event_id,
+            kind=kind,
+            happened_at=at,
+            detail=detail,
+            **columns(event),
+        )
+        return asked is not None
+
+
+class PostgresGuesses:
+    """What was tried how often, by a keyed hash of what it was tried at."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def put(self, subject: bytes) -> None:
+        await sql.put_guess(self._pool, subject=subject)
+
+    async def count(self, subject: bytes, since: datetime) -> int:
+        found: int = await sql.guesses(self._pool, subject=subject, since=since)
+        return found
 
 
 class PostgresSteps:
@@ -86,3 +129,15 @@ class PostgresSteps:
             "detail": step.detail,
         }
         await sql.put_step(self._connection, event_id=event_id, case_id=case_id, **values)
+
+
+def columns(event: Outgoing) -> dict[str, object]:
+    """An event as a row of the outbox."""
+    topic, key, header_names, header_values, value = Tables.row(event)
+    return {
+        "topic": topic,
+        "key": key,
+        "header_names": header_names,
+        "header_values": header_values,
+        "value": value,
+    }

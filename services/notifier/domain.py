@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from shared.contract.events import (
     ApplicationConfirmationRequested,
+    ApplicationPreferencesRequested,
     ApplicationSubmitted,
     CaseRouted,
     CaseStatusChanged,
@@ -43,8 +44,10 @@ SUPERSEDES: Mapping[str, frozenset[str]] = {
 }
 # Mail wakes nobody.
 QUIET_CHANNELS = frozenset({"sms"})
+# A citizen asked for these just now, and waits for the link.
+_ASKED_FOR = frozenset({"confirm", "preferences"})
 # A citizen may stop all but what is asked of them: no one-click stop stands on such a mail.
-_ASKS = frozenset({"correction_requested", "confirm"})
+_ASKS = frozenset({"correction_requested"}) | _ASKED_FOR
 
 Quiet = Literal["city", "none"] | tuple[int, int]
 """The hours without SMS: the city's own, none, or from one full hour until another."""
@@ -123,6 +126,8 @@ def template_of(event: Event) -> str | None:
     match event:
         case ApplicationConfirmationRequested():
             return "confirm"
+        case ApplicationPreferencesRequested():
+            return "preferences"
         case ApplicationSubmitted():
             return "received"
         case CaseRouted():
@@ -139,8 +144,9 @@ def template_of(event: Event) -> str | None:
 
 
 def channels_of(event: Event) -> tuple[ChannelName, ...]:
-    """Where the message for `event` goes out: a link to confirm with on one channel alone."""
-    return (event.channel,) if isinstance(event, ApplicationConfirmationRequested) else CHANNELS
+    """Where the message for `event` goes out: a link that was asked for on one channel alone."""
+    asked_for = ApplicationConfirmationRequested | ApplicationPreferencesRequested
+    return (event.channel,) if isinstance(event, asked_for) else CHANNELS
 
 
 def notices_of(event: Event, names: Mapping[str, Any]) -> list[Notice]:
@@ -149,8 +155,7 @@ def notices_of(event: Event, names: Mapping[str, Any]) -> list[Notice]:
     if template is None:
         return []
     context: dict[str, Any] = {"number": event.number, **names}
-    # Who is to confirm waits for it now.
-    urgent = isinstance(event, ApplicationConfirmationRequested)
+    urgent = template in _ASKED_FOR
     if isinstance(event, CaseStatusChanged):
         context |= {
             "reason": event.reason,
@@ -187,8 +192,9 @@ def judge(claimed: Claimed, choice: Choice, city: Quiet, now: datetime) -> Send 
         return End("cancelled", "superseded")
     if claimed.expires_at <= now:
         return End("expired", "too old to be news")
-    # Who sends a form now wants its link; but not where nothing can arrive.
-    if not choice.wants and (notice.template != "confirm" or choice.given_by == "provider"):
+    # Who asks for a link wants it, whatever was chosen; but not where nothing can arrive.
+    asked_for = notice.template in _ASKED_FOR and choice.given_by != "provider"
+    if not choice.wants and not asked_for:
         return End("suppressed", f"stopped by {choice.given_by}")
     if notice.channel in QUIET_CHANNELS and not notice.urgent:
         quiet = city if choice.quiet == "city" else choice.quiet

@@ -29,6 +29,7 @@ from services.notifier.messages import Messages, Rendered, context_of, names_of
 from services.notifier.routes import Attempt, Routes, Sent
 from shared.contract.events import (
     ApplicationConfirmationRequested,
+    ApplicationPreferencesRequested,
     ApplicationSubmitted,
     CaseRouted,
     CaseStatusChanged,
@@ -38,6 +39,7 @@ from shared.contract.events import (
 log = structlog.get_logger()
 TAKEN = (
     ApplicationConfirmationRequested,
+    ApplicationPreferencesRequested,
     ApplicationSubmitted,
     CaseRouted,
     CaseStatusChanged,

@@ -19,7 +19,7 @@ from services.notifier.links import Links
 from services.notifier.messages import KEYS, LANGUAGES, Messages, sample
 from services.notifier.preferences import Choices, Preferences, Shown
 from services.notifier.texts import TEXTS
-from shared.runtime.web import ProblemError, answering
+from shared.runtime.web import ProblemError
 
 _PAGES = Path(__file__).parent / "pages"
 _LARGEST_FORM = 4096
@@ -55,8 +55,7 @@ def add_routes(
     async def found(token: str) -> tuple[int, Shown] | None:
         """Whose link it is. Tries are not counted: nobody guesses 80 bits of a signature."""
         number = links.number(token)
-        with answering():
-            shown = None if number is None else await choices.of(number)
+        shown = None if number is None else await choices.of(number)
         return None if number is None or shown is None else (number, shown)
 
     @app.get("/p/{token}", response_class=HTMLResponse)
@@ -87,8 +86,7 @@ def add_routes(
             return page(
                 "preferences.html.jinja", lang, 422, token=token, shown=shown, city=city, saved=None
             )
-        with answering():
-            await choices.choose(number, wanted, now())
+        await choices.choose(number, wanted, now())
         return RedirectResponse(f"/p/{token}?lang={lang}&saved=1", 303)
 
     @app.post("/p/{token}/unsubscribe")
@@ -99,8 +97,7 @@ def add_routes(
         number, shown = known
         if (await _form(request)).get("List-Unsubscribe") != "One-Click":
             raise ProblemError(422, "one-click", "the body must be List-Unsubscribe=One-Click")
-        with answering():
-            await choices.choose(number, replace(shown.preferences, mail=False), now())
+        await choices.choose(number, replace(shown.preferences, mail=False), now())
         return Response("no more mails go there\n", media_type="text/plain")
 
     @app.get("/p/{token}/unsubscribe")

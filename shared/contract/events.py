@@ -66,6 +66,15 @@ class ApplicationConfirmationRequested(Event):
     channel: Literal["mail", "sms"]
 
 
+class ApplicationPreferencesRequested(Event):
+    """The citizen wants the link to choose how the city writes to them; it goes out on `channel`,
+    to the address of the case: who asks is not who is written to, perhaps."""
+
+    type: ClassVar[str] = "application.preferences_requested.v1"
+    service: str
+    channel: Literal["mail", "sms"]
+
+
 class ApplicationSupplemented(Event):
     """The citizen answered a request for correction; `sealed` is the new answers."""
 
@@ -265,6 +274,7 @@ CASE_EVENTS: dict[str, type[Event]] = {
     for model in (
         ApplicationSubmitted,
         ApplicationConfirmationRequested,
+        ApplicationPreferencesRequested,
         ApplicationSupplemented,
         ApplicationWithdrawn,
         CaseAssigned,

@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, cast
 
 import structlog
 import uvicorn
@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -61,21 +62,57 @@ class ProblemError(Exception):
         return Response(raw, self.status, media_type="application/problem+json")
 
 
-AGAIN = ProblemError(503, "try-again", "nothing was changed; try again in a moment")
+class _Field(BaseModel):
+    field: str
+    detail: str
 
 
-@contextmanager
-def answering() -> Iterator[None]:
-    """Around what asks the database: while it is away, whoever asks is told to come again."""
-    try:
-        yield
-    except TRANSIENT:
-        raise AGAIN from None
+class _Problem(BaseModel):
+    """An error, by RFC 9457: `type` is stable, `detail` says how to mend it, `errors` where."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[_Field] = []
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of a model, without references: it can stand anywhere in an OpenAPI."""
+    whole = model.model_json_schema()
+    parts = whole.pop("$defs", {})
+
+    def inlined(part: Any) -> Any:
+        match part:
+            case {"$ref": str(name)}:
+                return inlined(parts[name.rpartition("/")[2]])
+            case dict():
+                return {key: inlined(value) for key, value in part.items()}
+            case list():
+                return [inlined(value) for value in part]
+        return part
+
+    found: dict[str, Any] = inlined(whole)
+    return found
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For the OpenAPI of a route: these answers are problems."""
+    content = {"application/problem+json": {"schema": schema_of(_Problem)}}
+    return {one: {"description": HTTPStatus(one).phrase, "content": content} for one in statuses}
+
+
+_AGAIN = ProblemError(503, "try-again", "nothing was changed; try again in a moment")
+
+
+def address_of(request: Request) -> str:
+    """Whom the request comes from, on the network."""
+    return request.client.host if request.client else ""
 
 
 class _Edge:
-    """Around every request: strict headers on each answer, a limit to bodies, and a sentence
-    instead of a traceback when something fails."""
+    """Around every request: strict headers on each answer, a limit to bodies, a sentence
+    instead of a traceback when something fails; HEAD is answered as GET, without the body."""
 
     def __init__(self, app: ASGIApp, body_limit: int) -> None:
         self._app = app
@@ -86,6 +123,9 @@ class _Edge:
             await self._app(scope, receive, send)
             return
         size, started = 0, False
+        only_head = scope["method"] == "HEAD"
+        if only_head:
+            scope = {**scope, "method": "GET"}
 
         async def limited() -> Message:
             nonlocal size
@@ -102,6 +142,8 @@ class _Edge:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+            elif only_head:
+                message = {**message, "body": b""}
             await send(message)
 
         try:
@@ -127,6 +169,16 @@ def new_app(title: str, check: Check, body_limit: int = BODY_LIMIT_BYTES) -> Fas
     @app.exception_handler(ProblemError)
     async def problem(_: Request, error: ProblemError) -> Response:
         return error.response()
+
+    async def away(request: Request, error: Exception) -> Response:
+        """The database is away: whoever asks is told to come again."""
+        log.warning("http.try_again", path=request.url.path, error=type(error).__name__)
+        # As a page, where the service tells problems in pages.
+        answer: Any = app.exception_handlers[ProblemError](request, _AGAIN)
+        return cast(Response, await answer)
+
+    for kind in TRANSIENT:
+        app.exception_handler(kind)(away)
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:

@@ -447,7 +447,8 @@ async def opened(database: Database, pool: Pool) -> AsyncIterator[City]:
     tokens = Tokens(settings.counter_secret.get_secret_value())
     shop, files = main._portal(settings, pool, tokens, ring)
     shop = replace(shop, now=lambda: city.now)
-    files = replace(files, now=lambda: city.now)
+    gate = replace(files.gate, now=lambda: city.now)
+    files = replace(files, now=lambda: city.now, gate=gate)
     portal.add_routes(app, shop, files, tokens)
     transport = ASGITransport(app)
     async with AsyncClient(transport=transport, base_url=URL) as client:

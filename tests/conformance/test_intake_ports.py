@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -87,6 +87,8 @@ def application(**changes: Any) -> Application:
         "sealed": "c2VhbGVk",
         "received_at": NOW,
         "event_id": uuid4(),
+        "person": uuid4().bytes,
+        "contacts": (b"mail", b"phone"),
         "key_sha256": None,
         "body_sha256": b"b" * 32,
     }
@@ -246,3 +248,54 @@ def test_every_case_has_a_key_of_its_own(keys: Any) -> None:
     with pytest.raises(PermanentError) as refused:
         other.unseal(one.seal(b"x"))
     assert refused.value.code == "vault.broken"
+
+
+async def _duplicates(intake: Intake, of: Application, *contacts: bytes) -> list[Any]:
+    since = NOW - timedelta(days=30)
+    return await intake.applications.duplicates(of.case_id, of.person, contacts, since)
+
+
+async def test_the_same_persons_earlier_applications_are_found_the_newest_first(
+    intake: Intake,
+) -> None:
+    mine = application()
+    earlier = [application(person=mine.person, received_at=NOW - timedelta(days=n)) for n in (9, 2)]
+    too_old = application(person=mine.person, received_at=NOW - timedelta(days=30))
+    for one in (*earlier, too_old, application(), mine):
+        await put(intake, one)
+
+    found = await _duplicates(intake, mine)
+
+    assert [one.number for one in found] == [earlier[1].number, earlier[0].number]
+    assert [one.received_at for one in found] == [one.received_at for one in reversed(earlier)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "known"), [((b"phone",), True), ((b"other", b"mail"), True), ((b"other",), False)]
+)
+async def test_an_earlier_one_that_names_the_same_address_is_known(
+    intake: Intake, asked: tuple[bytes, ...], known: bool
+) -> None:
+    mine = application()
+    await put(intake, application(person=mine.person))
+
+    assert [one.known for one in await _duplicates(intake, mine, *asked)] == [known]
+
+
+async def test_what_was_taken_back_is_no_duplicate(intake: Intake) -> None:
+    mine, earlier = application(), application()
+    await put(intake, replace(earlier, person=mine.person))
+    assert await _duplicates(intake, mine)
+
+    step = Step(NOW, "status", "DAAN", "WITHDRAWN", {})
+    await intake.put_step(uuid4(), earlier.case_id, step)
+
+    assert await _duplicates(intake, mine) == []
+
+
+async def test_no_more_than_five_are_named(intake: Intake) -> None:
+    mine = application()
+    for _ in range(7):
+        await put(intake, application(person=mine.person))
+
+    assert len(await _duplicates(intake, mine)) == 5

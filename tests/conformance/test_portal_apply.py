@@ -193,15 +193,9 @@ async def test_errors_are_named_by_field_in_english_alone(city: City) -> None:
     assert found["applicant.id_number"].startswith("The check digit does not fit")
 
 
-VALUES_AS_THEY_ARE = pytest.mark.xfail(
-    strict=True,
-    reason="facts.Input.expected lists the values of a choice as they are: English in Chinese",
-)
-
-
 @pytest.mark.parametrize(
     ("language", "strange"),
-    [pytest.param("zh-TW", ENGLISH, marks=VALUES_AS_THEY_ARE), ("en", CHINESE)],
+    [("zh-TW", ENGLISH), ("en", CHINESE)],
 )
 async def test_a_choice_that_is_none_is_refused_in_the_language_of_the_page(
     city: City, language: str, strange: re.Pattern[str]
@@ -681,7 +675,6 @@ async def test_documents_that_are_too_large_together_are_told(city: City) -> Non
     assert (await city.get(path)).response.status_code == 200
 
 
-@pytest.mark.xfail(strict=True, reason="portal.apply.posted: nobody closes what a form brought")
 async def test_what_was_uploaded_is_let_go_of(city: City) -> None:
     path = await city.begun()
     went(await city.save(path, WANG, files=[("documents.2", "id.pdf", pdf())]))

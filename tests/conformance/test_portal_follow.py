@@ -17,10 +17,15 @@ import itsdangerous
 import pytest
 from httpx import Response
 
+from services.intake import gate
 from services.intake.identity import case_number
-from services.intake.portal import follow
 from services.intake.texts import languages
-from shared.contract.events import ApplicationSupplemented, ApplicationWithdrawn, derived_id
+from shared.contract.events import (
+    ApplicationPreferencesRequested,
+    ApplicationSupplemented,
+    ApplicationWithdrawn,
+    derived_id,
+)
 from shared.runtime.postgres import Pool
 from tests.conformance.conftest import Database
 from tests.conformance.portal import LIN, URL, WANG, City, Form, Page, opened, pdf, went
@@ -37,7 +42,7 @@ async def built(pools: dict[str, Pool], database: Database) -> AsyncIterator[Cit
 
 @pytest.fixture
 async def city(built: City, clean: Database, monkeypatch: pytest.MonkeyPatch) -> City:
-    monkeypatch.setattr(follow, "_WRONG_COSTS_S", 0)
+    monkeypatch.setattr(gate, "_WRONG_COSTS_S", 0)
     await built.anew()
     return built
 
@@ -107,7 +112,7 @@ async def test_a_wrong_answer_takes_its_time_whether_there_is_a_case_or_not(
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    monkeypatch.setattr(follow.asyncio, "sleep", sleep)
+    monkeypatch.setattr(gate.asyncio, "sleep", sleep)
     await entered(city, number, "wrong")
     await entered(city, NOBODYS, "wrong")
     assert len(slept) == 2
@@ -432,9 +437,43 @@ async def test_after_the_end_nothing_can_be_done(city: City, status: str) -> Non
     assert await city.count("intake.uploads") == 0
 
 
-async def test_the_page_says_where_the_citizen_chooses_how_to_be_told(city: City) -> None:
-    _, path = await case_of(city)
-    assert "每封通知信末的連結" in (await city.get(path)).text
+# --- How we write to you
+
+
+@pytest.mark.parametrize(
+    ("changes", "channel"), [({}, "mail"), ({"contact.email": ""}, "sms")], ids=["mail", "sms"]
+)
+async def test_the_link_to_choose_with_goes_to_the_address_of_the_case_once_a_day(
+    city: City, changes: dict[str, str], channel: str
+) -> None:
+    number, password = await city.received(WANG | changes)
+    path = await city.followed(number, password)
+    form, rung = await form_of(city, path, "preferences"), city.rung
+    page = await city.get(went(await city.press(form), f"{path}?notice=link"))
+
+    assert "寄到本案所留的聯絡方式" in page.notices[0]
+    assert "您索取了通知設定的連結。" in page.text
+    assert city.rung > rung
+    again = await city.get(went(await city.press(form), f"{path}?notice=link_already"))
+    assert "今天已寄過連結" in again.notices[0]
+    (event,) = await city.told(ApplicationPreferencesRequested)
+    assert (event.number, event.channel) == (number, channel)
+    city.now += timedelta(days=1)
+    path = await city.followed(number, password)
+    form = await form_of(city, path, "preferences")
+    went(await city.press(form), f"{path}?notice=link")
+    assert len(await city.told(ApplicationPreferencesRequested)) == 2
+
+
+async def test_whose_data_was_destroyed_is_written_to_no_more(city: City) -> None:
+    number, path = await case_of(city)
+    form = await form_of(city, path, "preferences")
+    await city.database.admin.execute(
+        "SELECT vault.shred_key(case_id) FROM intake.applications WHERE number = $1", number
+    )
+
+    assert (await city.press(form)).status_code == 409
+    assert await city.told(ApplicationPreferencesRequested) == []
 
 
 # --- Adding something
@@ -643,7 +682,8 @@ async def test_while_the_database_is_away_nothing_is_lost(
     path = await city.followed(number, password)
     supplement = await form_of(city, path, "supplement")
     withdraw = await form_of(city, path, "withdraw")
-    applications: Any = city.files.by_number.__self__  # type: ignore[attr-defined]
+    preferences = await form_of(city, path, "preferences")
+    applications = city.files.applications
     closed = await database.pool("intake")
     await closed.close()
     with monkeypatch.context() as patch:
@@ -651,7 +691,7 @@ async def test_while_the_database_is_away_nothing_is_lost(
         found = [
             await city.press(supplement, {"text": "x"}),
             await city.press(supplement, {"text": "x"}, files=[("document", "a.pdf", pdf())]),
-            await city.press(withdraw, {"sure": "yes"}),
+            await city.press(preferences),
         ]
         patch.setattr(applications, "_pool", closed)
         found += [
@@ -684,6 +724,7 @@ async def test_every_page_has_strict_headers(city: City) -> None:
         await city.press(await form_of(city, path, "withdraw")),
         await city.press(await form_of(city, path, "withdraw"), {"sure": "yes"}),
         await city.client.post(f"{path}/withdraw"),
+        await city.press(await form_of(city, path, "preferences")),
     ]
 
     assert {one.status_code for one in found} == {200, 303, 403, 415, 422}

@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -24,6 +24,7 @@ from services.intake.domain import (
     ApplicationForm,
     Checked,
     FieldError,
+    Traces,
     check,
     password,
     password_fits,
@@ -367,6 +368,7 @@ class Desk:
             key,
             self.applications,
             self.keys,
+            Traces(SECRET, timedelta(days=30)),
             lambda: self.now,
             "00-trace-01",
         )
@@ -443,6 +445,47 @@ async def test_the_same_body_without_a_key_is_another_application() -> None:
     desk = Desk()
 
     assert (await desk.submit(b"body")).case_id != (await desk.submit(b"body")).case_id
+
+
+async def test_a_second_application_of_the_same_person_is_marked_for_the_clerk() -> None:
+    desk = Desk()
+    first = await desk.submit()
+    desk.now += timedelta(days=29)
+
+    second = await desk.submit(applicant__id_number="ａ123456789", contact={"phone": "0911222333"})
+
+    assert examples.read_back(desk.applications.told[1]).duplicates == (first.number,)
+    assert desk.applications.kept[second.number].duplicates == (first.number,)
+
+
+@pytest.mark.parametrize(
+    ("later", "changes"),
+    [
+        (timedelta(days=31), {}),
+        (timedelta(0), {"applicant__id_number": "F223456786"}),
+        (timedelta(0), {"service": "SVC-002"}),
+    ],
+    ids=["long ago", "another person", "another service"],
+)
+async def test_what_is_no_second_application_is_not_marked(
+    later: timedelta, changes: dict[str, Any]
+) -> None:
+    desk = Desk()
+    await desk.submit()
+    desk.now += later
+
+    await desk.submit(**changes)
+
+    assert examples.read_back(desk.applications.told[1]).duplicates == ()
+
+
+async def test_what_a_person_is_known_again_by_tells_nothing_without_the_secret() -> None:
+    form, later = checked().form, timedelta(days=30)
+    one, other = Traces(SECRET, later), Traces(b"another secret", later)
+
+    assert one.person(form) == Traces(SECRET, later).person(form) != other.person(form)
+    assert len(one.contacts(form)) == 2
+    assert not set(one.contacts(form)) & set(other.contacts(form))
 
 
 class RacedApplications(FakeApplications):

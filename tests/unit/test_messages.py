@@ -13,14 +13,15 @@ from services.notifier.domain import CHANNELS, template_of
 from services.notifier.messages import FOLDER, KEYS, LANGUAGES, Messages, MessagesError
 from shared.contract.events import (
     ApplicationConfirmationRequested,
+    ApplicationPreferencesRequested,
     ApplicationSubmitted,
     CaseRouted,
     CaseStatusChanged,
     Decision,
 )
 
-# All but the link to confirm with: no case is there yet, and it asks for something.
-NEWS = tuple(key for key in KEYS if key != "confirm")
+# All but the links that a citizen asks for.
+NEWS = tuple(key for key in KEYS if key not in ("confirm", "preferences"))
 CONTEXT = {
     "number": "20261124-0000123-9",
     "service_name": "臺北市育兒津貼",
@@ -124,6 +125,16 @@ def test_a_link_to_confirm_with_stands_in_mail_and_sms_and_asks_to_be_followed(
         assert CONTEXT["service_name"] in text
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_link_that_was_asked_for_stands_in_mail_and_sms(
+    messages: Messages, language: str
+) -> None:
+    for channel in CHANNELS:
+        text = messages.render("preferences", language, channel, CONTEXT).text
+        assert CONTEXT["preferences_url"] in text
+        assert CONTEXT["number"] in text
+
+
 def test_an_sms_that_could_need_more_than_four_parts_is_refused(folder: Path) -> None:
     file = folder / "zh-TW" / "accepted.jinja"
     text = file.read_text(encoding="utf-8")
@@ -162,6 +173,7 @@ def test_a_name_that_is_missing_is_an_error(messages: Messages) -> None:
 
 def test_there_is_a_text_for_exactly_the_keys_that_events_lead_to() -> None:
     asked = ApplicationConfirmationRequested.model_construct()
+    link = ApplicationPreferencesRequested.model_construct()
     submitted = ApplicationSubmitted.model_construct()
     routed = [
         CaseRouted.model_construct(tried=tried, decision=Decision.model_construct(outcome=outcome))
@@ -173,7 +185,7 @@ def test_there_is_a_text_for_exactly_the_keys_that_events_lead_to() -> None:
         for status in load_catalogue().statuses
         for path in ((), ("APPROVED",), ("REJECTED",))
     ]
-    keys = {template_of(event) for event in (asked, submitted, *routed, *changed)}
+    keys = {template_of(event) for event in (asked, link, submitted, *routed, *changed)}
     assert keys - {None} == set(KEYS)
 
 

@@ -41,6 +41,7 @@ from services.notifier.routes import Route, Routes
 from shared.contract.events import (
     CASE_EVENTS,
     ApplicationConfirmationRequested,
+    ApplicationPreferencesRequested,
     ApplicationSubmitted,
     CaseRouted,
     CaseStatusChanged,
@@ -203,8 +204,8 @@ def test_a_contact_that_cannot_be_read_is_said_to_be_so(unsealed: bytes) -> None
 def test_every_end_says_all_that_was_before() -> None:
     assert set(SUPERSEDES) <= set(KEYS)
     for end in ENDS:
-        # A link to confirm with comes before all: it is followed, or there is no case.
-        assert SUPERSEDES[end] == set(KEYS) - ENDS - {"confirm"}
+        # Who asked for a link gets it.
+        assert SUPERSEDES[end] == set(KEYS) - ENDS - {"confirm", "preferences"}
 
 
 def test_a_request_for_correction_is_only_replaced_by_what_settles_it() -> None:
@@ -400,7 +401,7 @@ async def test_mail_has_a_subject_and_goes_to_the_mail_address(messages: Message
     assert out.subject
 
 
-@pytest.mark.parametrize("key", [key for key in KEYS if key != "confirm"])
+@pytest.mark.parametrize("key", [key for key in KEYS if key not in ("confirm", "preferences")])
 @pytest.mark.parametrize("language", ["zh-TW", "en"])
 @pytest.mark.parametrize("channel", ["sms", "mail"])
 async def test_every_event_that_has_news_can_be_told(
@@ -432,6 +433,25 @@ async def test_a_link_to_confirm_with_goes_out_once_by_the_channel_that_was_said
     dispatch = Dispatch(messages, notice=row.notice)
     assert (await dispatch.once()).state == "sent"
     assert CONFIRM_URL in dispatch.provider.sent[0].text
+
+
+@pytest.mark.parametrize("channel", ["sms", "mail"])
+@pytest.mark.parametrize("stopped_by", ["", "citizen", "provider"])
+async def test_the_link_to_choose_with_comes_also_to_whom_has_stopped_all_else(
+    messages: Messages, channel: str, stopped_by: str
+) -> None:
+    asked = examples.event(ApplicationPreferencesRequested, channel=channel)
+    (row,) = (await ledger_after(asked)).rows.values()
+    choice = Choice(wants=not stopped_by, given_by=stopped_by)
+    dispatch = Dispatch(messages, notice=row.notice, choice=choice)
+
+    state = (await dispatch.once()).state
+
+    if stopped_by == "provider":
+        assert (state, dispatch.provider.sent) == ("suppressed", [])
+    else:
+        assert state == "sent"
+        assert "/p/" in dispatch.provider.sent[0].text
 
 
 def test_a_notice_without_the_link_that_it_is_about_is_unreadable() -> None:
@@ -605,7 +625,7 @@ async def test_a_mail_can_be_stopped_by_one_click_unless_it_asks_for_something(
     await dispatch.once()
 
     url = dispatch.provider.sent[0].unsubscribe_url
-    assert bool(url) == (key not in ("correction_requested", "confirm"))
+    assert bool(url) == (key not in ("correction_requested", "confirm", "preferences"))
     assert ("/p/" in dispatch.provider.sent[0].text) == (key != "confirm")
 
 

@@ -4,7 +4,6 @@ Nobody signs in: the address of a draft is its key. Nothing that was typed is re
 wrong is said beside it.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -15,29 +14,25 @@ from uuid import UUID, uuid4
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
 
 from catalogue import Catalogue, Service
 from catalogue.forms import MOST_DOCUMENTS, Form
 from services.intake import drafts
-from services.intake.applying import Desk, Duplicate, UnreachableError
-from services.intake.domain import Checked, FieldError
+from services.intake.applying import Desk, UnreachableError
+from services.intake.domain import Checked, FieldError, keyed
 from services.intake.drafts import Channel, Draft
 from services.intake.draftstore import PostgresDrafts
+from services.intake.gate import Guesses
+from services.intake.handlers import Duplicate
 from services.intake.inspection import Inspector
 from services.intake.portal import messages, views
 from services.intake.portal.finding import nowhere
+from services.intake.portal.posted import Large, Small
 from services.intake.portal.site import Site
 from services.intake.texts import Language, languages
 from services.intake.uploads import UploadError
-from shared.runtime.web import ProblemError, answering
+from shared.runtime.web import address_of
 
-# The parts of a form stay in memory: what citizens upload is never written to a disk in clear.
-MultiPartParser.spool_max_size = 64 * 1024 * 1024
-# What a form without documents may come to, and one with them.
-FEW_BYTES, MANY_BYTES = 256 * 1024, 32 * 1024 * 1024
-_FIELD_BYTES = 64 * 1024
 # Links to confirm with: for one e-mail address or phone, and from one address of the network.
 _MOST_LINKS, _LINKS_REST = 3, timedelta(hours=1)
 _MOST_FROM_HERE = 30
@@ -53,6 +48,7 @@ class Shop:
     forms: Mapping[str, Form]
     drafts: PostgresDrafts
     desk: Desk
+    guesses: Guesses
     inspector: Inspector
     now: Callable[[], datetime]
     due: Callable[[Service, datetime], date]
@@ -126,8 +122,7 @@ class Pages:
         self, code: str, channel: Channel, filed_by: str, values: Mapping[str, str]
     ) -> Draft:
         draft = Draft(uuid4(), code, channel, filed_by, self._language.tag, values)
-        with answering():
-            return await self._shop.drafts.begin(draft, self._shop.now())
+        return await self._shop.drafts.begin(draft, self._shop.now())
 
     async def sheet(self, code: str) -> Response:
         """The form, to print and fill in by hand."""
@@ -149,9 +144,8 @@ class Pages:
             return self._to(f"/apply/{link}/{'sent' if draft.state == 'sent' else 'done'}")
         return self._form(draft, [], notice=messages.NOTICES.get(notice, ""))
 
-    async def save(self, link: str, request: Request) -> Response:
+    async def save(self, link: str, request: Request, given: Large) -> Response:
         """Keep all that was typed and chosen; then go where the button says."""
-        given = await posted(request, MANY_BYTES)
         draft = await self._found(link, request)
         if draft is not None and draft.state == "received":
             return self._to(f"/apply/{link}/done")
@@ -219,15 +213,13 @@ class Pages:
             except UploadError as error:
                 errors.append(FieldError(name, messages.upload(error.code, error.values)))
             else:
-                with answering():
-                    kept = await self._shop.drafts.attach(draft.case_id, name, upload)
+                kept = await self._shop.drafts.attach(draft.case_id, name, upload)
                 if (name, kept.digest) not in {(one.field, one.digest) for one in documents}:
                     documents.append(kept)
         return replace(draft, documents=tuple(documents)), errors
 
-    async def check(self, link: str, request: Request) -> Response:
+    async def check(self, link: str, request: Request, given: Small) -> Response:
         """What is wrong so far, by field; nothing is kept. For the script of the page."""
-        given = await posted(request, FEW_BYTES)
         draft = await self._found(link, request)
         if draft is None or draft.state != "open":
             return JSONResponse({})
@@ -306,11 +298,9 @@ class Pages:
         )
 
     async def _duplicates(self, draft: Draft, checked: Checked) -> list[Duplicate]:
-        with answering():
-            return await self._shop.desk.duplicates(draft, checked, self._shop.now())
+        return await self._shop.desk.duplicates(draft, checked, self._shop.now())
 
-    async def send(self, link: str, request: Request) -> Response:
-        given = await posted(request, FEW_BYTES)
+    async def send(self, link: str, request: Request, given: Small) -> Response:
         draft = await self._found(link, request)
         if draft is None:
             return self._gone()
@@ -327,14 +317,12 @@ class Pages:
             return await self._review(draft, checked, 422, messages.AGREE)
         if draft.filed_by:
             # A clerk has seen who it is; there is nothing to confirm.
-            with answering():
-                await self._shop.desk.receive(draft, checked, self._shop.now())
+            await self._shop.desk.receive(draft, checked, self._shop.now())
             self._shop.ring()
             return self._to(f"/apply/{link}/done")
         try:
-            with answering():
-                if not await self._sent(draft, checked, request):
-                    return await self._review(draft, checked, 429, messages.TOO_MANY_LINKS)
+            if not await self._sent(draft, checked, request):
+                return await self._review(draft, checked, 429, messages.TOO_MANY_LINKS)
         except UnreachableError:
             return await self._review(draft, checked, 422, messages.UNREACHABLE)
         self._shop.ring()
@@ -345,25 +333,24 @@ class Pages:
         subjects = self._subjects(checked, request)
         since = self._shop.now() - _LINKS_REST
         for subject, most in subjects:
-            if await self._shop.drafts.guesses(subject, since) >= most:
+            if await self._shop.guesses.count(subject, since) >= most:
                 return False
         if await self._shop.desk.send(draft, checked, self._shop.now()):
             for subject, _ in subjects:
-                await self._shop.drafts.put_guess(subject)
+                await self._shop.guesses.put(subject)
         return True
 
     def _subjects(self, checked: Checked, request: Request) -> list[tuple[bytes, int]]:
         """Where a link goes and where it is asked for from, and how many may in an hour."""
-        contact, secret = checked.form.contact, self._shop.desk.secret
+        contact, secret = checked.form.contact, self._shop.desk.traces.secret
         there = (contact.email or contact.phone or "").lower()
         return [
-            (drafts.keyed(secret, "link to", there), _MOST_LINKS),
-            (drafts.keyed(secret, "link from", address_of(request)), _MOST_FROM_HERE),
+            (keyed(secret, "link to", there), _MOST_LINKS),
+            (keyed(secret, "link from", address_of(request)), _MOST_FROM_HERE),
         ]
 
     async def _failed(self, case_id: UUID) -> bool:
-        with answering():
-            return await self._shop.link_failed(case_id)
+        return await self._shop.link_failed(case_id)
 
     async def sent(self, link: str, request: Request) -> Response:
         draft = await self._found(link, request)
@@ -412,8 +399,7 @@ class Pages:
             if checked is None:
                 # The service or its rules have changed since it was sent.
                 return await self.confirm(link)
-            with answering():
-                await self._shop.desk.receive(draft, checked, self._shop.now())
+            await self._shop.desk.receive(draft, checked, self._shop.now())
             self._shop.ring()
         return self._to(f"/confirm/{link}/done")
 
@@ -435,8 +421,7 @@ class Pages:
     async def _done(self, draft: Draft, path: str, link: str) -> Response:
         """`link` leads to the receipt with all that was typed; empty: it is not for them."""
         number = draft.number or ""
-        with answering():
-            at = await self._shop.received(number)
+        at = await self._shop.received(number)
         service = self._shop.catalogue.services[draft.service]
         return self._page(
             "done.jinja",
@@ -456,8 +441,7 @@ class Pages:
         )
         if draft is None or one is None:
             return self._gone()
-        with answering():
-            found = await self._shop.drafts.document(draft.case_id, digest, "citizen")
+        found = await self._shop.drafts.document(draft.case_id, digest, "citizen")
         return self._gone() if found is None else attachment(one.name, *found)
 
     def _checked(self, draft: Draft) -> tuple[Checked | None, list[FieldError]]:
@@ -472,13 +456,11 @@ class Pages:
         return await draft_of(self._shop, link, request)
 
     async def _confirmable(self, link: str) -> Draft | None:
-        with answering():
-            found = await self._shop.drafts.find_confirmation(link, self._shop.now())
+        found = await self._shop.drafts.find_confirmation(link, self._shop.now())
         return found if found is not None and found.service in self._shop.forms else None
 
     async def _saved(self, draft: Draft) -> Draft | None:
-        with answering():
-            return await self._shop.drafts.save(draft, self._shop.now())
+        return await self._shop.drafts.save(draft, self._shop.now())
 
     def _gone(self) -> Response:
         return self._page("gone.jinja", "/services", 404)
@@ -490,16 +472,10 @@ class Pages:
 async def draft_of(shop: Shop, link: str, request: Request) -> Draft | None:
     """By its own link; of a draft that a clerk has begun only for that clerk. A service that the
     catalogue has lost takes its drafts along."""
-    with answering():
-        found = await shop.drafts.find(link, shop.now())
+    found = await shop.drafts.find(link, shop.now())
     if found is None or found.service not in shop.forms:
         return None
     return None if found.filed_by and not shop.is_clerk(request, found.filed_by) else found
-
-
-def address_of(request: Request) -> str:
-    """Whom the request comes from, on the network."""
-    return request.client.host if request.client else ""
 
 
 def in_language(detail: str, language: Language) -> str:
@@ -515,27 +491,6 @@ def attachment(name: str, media_type: str, content: bytes) -> Response:
         "Content-Security-Policy": "default-src 'none'; sandbox",
     }
     return Response(content, media_type=media_type, headers=headers)
-
-
-async def posted(request: Request, most: int) -> FormData:
-    """The fields of a form as a browser sends it. Raises ProblemError for anything else."""
-    kind, _, options = request.headers.get("content-type", "").partition(";")
-    forms = ("multipart/form-data", "application/x-www-form-urlencoded")
-    charset = re.search(r"charset=\"?([^\s;\"]+)", options)
-    if kind.strip().lower() not in forms or (charset and charset[1].lower() != "utf-8"):
-        raise ProblemError(415, "form", "send this as the form of the page does, in UTF-8")
-    length = request.headers.get("content-length", "")
-    if not length.isdigit() or len(length) > 12:
-        raise ProblemError(411, "length", "say how long the form is")
-    if int(length) > most:
-        raise ProblemError(413, "body-too-large", "this is too large; send fewer documents at once")
-    try:
-        # More than fit are counted where they are kept, and told there.
-        return await request.form(
-            max_files=MOST_DOCUMENTS * 5, max_fields=300, max_part_size=_FIELD_BYTES
-        )
-    except (HTTPException, MultiPartException, ValueError):
-        raise ProblemError(400, "form", "the form was broken on its way; send it again") from None
 
 
 def _typed(form: Form, given: FormData) -> dict[str, str]:

@@ -13,8 +13,9 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from services.intake.drafts import Channel
 from services.intake.portal import messages, views
-from services.intake.portal.apply import FEW_BYTES, Pages, Shop, posted
+from services.intake.portal.apply import Pages, Shop
 from services.intake.portal.finding import nowhere
+from services.intake.portal.posted import Small
 from services.intake.texts import Language, languages
 
 _COOKIE = "counter"
@@ -81,8 +82,7 @@ def _add(app: FastAPI, shop: Shop, tokens: Tokens, language: Language) -> None:
         return desk(service[:20], tokens.name(request.cookies.get(_COOKIE, "")))
 
     @app.post(f"{home}/counter", include_in_schema=False)
-    async def work(request: Request) -> Response:
-        given = await posted(request, FEW_BYTES)
+    async def work(request: Request, given: Small) -> Response:
         token = str(given.get("token") or request.cookies.get(_COOKIE, ""))
         code = str(given.get("service") or "").strip().upper()[:20]
         name = tokens.name(token)

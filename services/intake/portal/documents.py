@@ -8,7 +8,7 @@ from itsdangerous import BadSignature, URLSafeSerializer
 
 from services.intake.draftstore import PostgresDrafts
 from services.intake.portal.apply import attachment
-from shared.runtime.web import ProblemError, answering
+from shared.runtime.web import ProblemError, problems
 
 
 def _signer(secret: bytes) -> URLSafeSerializer:
@@ -22,13 +22,19 @@ def document_link(secret: bytes, url: str, case_id: UUID, digest: str) -> str:
 
 
 def add_routes(app: FastAPI, secret: bytes, drafts: PostgresDrafts) -> None:
-    @app.get("/documents/{token}")
+    @app.get(
+        "/documents/{token}",
+        response_class=Response,
+        responses={
+            200: {"description": "The document, as a file", "content": {"*/*": {}}},
+            **problems(404, 503),
+        },
+    )
     async def document(token: str) -> Response:
         """A document of a case, as a file."""
         try:
             case_id, digest = _signer(secret).loads(token)
-            with answering():
-                found = await drafts.document(UUID(case_id), digest, "agency")
+            found = await drafts.document(UUID(case_id), digest, "agency")
         except (BadSignature, ValueError, TypeError):
             found = None
         if found is None:

@@ -17,7 +17,7 @@ from services.intake.portal.search import Index
 from services.intake.portal.site import Site, preferred
 from services.intake.texts import Language, languages
 from shared.runtime import metrics
-from shared.runtime.web import ProblemError
+from shared.runtime.web import ProblemError, problems
 
 _ON_A_PAGE = 20
 
@@ -90,7 +90,7 @@ def add_routes(app: FastAPI, site: Site, catalogue: Catalogue, forms: Mapping[st
         headers = {"Vary": "Accept-Language"}
         return RedirectResponse(f"/{language.tag}/", 302, headers=headers)
 
-    @app.get("/api/services/{code}/form")
+    @app.get("/api/services/{code}/form", responses=problems(404))
     async def form(code: str) -> dict[str, Any]:
         """The form of a service as data: JSON Schema, layout, version."""
         found = forms.get(code)

@@ -1,11 +1,10 @@
 """Follow a case: with its number and password, then by a signed link that ends by itself."""
 
-import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,38 +16,33 @@ from starlette.datastructures import UploadFile
 from catalogue import Catalogue
 from catalogue.calendar import Calendar
 from catalogue.forms import MOST_DOCUMENTS
-from services.intake import domain, following
-from services.intake.drafts import cleaned, keyed
+from services.intake import following
+from services.intake.drafts import cleaned
 from services.intake.draftstore import PostgresDrafts
-from services.intake.handlers import Step
+from services.intake.following import CITY
+from services.intake.gate import Gate, TooOftenError
 from services.intake.identity import InvalidValue, parse_case_number
 from services.intake.inspection import Inspector
 from services.intake.portal import messages, views
-from services.intake.portal.apply import (
-    FEW_BYTES,
-    MANY_BYTES,
-    address_of,
-    in_language,
-    posted,
-)
+from services.intake.portal.apply import in_language
+from services.intake.portal.posted import Large, Small
 from services.intake.portal.site import Site
+from services.intake.store import PostgresApplications
 from services.intake.texts import Language, languages
 from services.intake.uploads import Upload, UploadError
 from shared.contract import topics
 from shared.contract.errors import PermanentError
 from shared.contract.events import (
+    ApplicationPreferencesRequested,
     ApplicationSupplemented,
     ApplicationWithdrawn,
+    Event,
     derived_id,
 )
 from shared.contract.wire import encode
-from shared.runtime.web import answering
+from shared.runtime.web import address_of
 
 _VALID_S = 2 * 3600
-# Wrong passwords: of one case in a quarter of an hour, from one address in an hour.
-_MOST_OF_A_CASE, _CASE_RESTS = 5, timedelta(minutes=15)
-_MOST_OF_AN_ADDRESS, _ADDRESS_RESTS = 30, timedelta(hours=1)
-_WRONG_COSTS_S = 0.7
 _LONGEST_TEXT = 2000
 
 
@@ -62,8 +56,8 @@ class Files:
     drafts: PostgresDrafts
     inspector: Inspector
     secret: bytes
-    by_number: Callable[[str], Awaitable[tuple[UUID, str, datetime] | None]]
-    steps: Callable[[UUID], Awaitable[Sequence[Step]]]
+    gate: Gate
+    applications: PostgresApplications
     document_link: Callable[[UUID, str], str]
     now: Callable[[], datetime]
     ring: Callable[[], None]
@@ -90,6 +84,7 @@ class _Pages:
             ("GET", "/{token}", self.case),
             ("POST", "/{token}/supplement", self.supplement),
             ("POST", "/{token}/withdraw", self.withdraw),
+            ("POST", "/{token}/preferences", self.preferences),
         ):
             app.add_api_route(home + path, page, methods=[method], include_in_schema=False)
 
@@ -101,41 +96,25 @@ class _Pages:
             "door.jinja", self._language, "/case", status, number=number, error=error
         )
 
-    async def enter(self, request: Request) -> Response:
+    async def enter(self, request: Request, given: Small) -> Response:
         """Whether the number exists or the password is wrong: the answer, and the time that it
         takes, are the same."""
-        given = await posted(request, FEW_BYTES)
         typed, password = (str(given.get(name) or "").strip() for name in ("number", "password"))
         try:
             number = parse_case_number(typed)
         except InvalidValue as error:
             said = f"{error.message_en} / {error.message_zh}"
             return self._door(typed[:40], in_language(said, self._language), 422)
-        with answering():
-            return await self._entered(number, password, address_of(request))
+        return await self._entered(number, password, address_of(request))
 
     async def _entered(self, number: str, password: str, address: str) -> Response:
-        files, now = self._files, self._files.now()
-        found = await files.by_number(number)
-        # Compared also when there is no such case, so that both take as long.
-        fits = domain.password_fits(files.secret, found[0] if found else UUID(int=0), password)
-        if found is not None and fits:
-            # Whoever has the password comes in, however many others guess.
-            token = self._signer.dumps(number)
-            return RedirectResponse(f"/{self._language.tag}/case/{token}", 303)
-        guesses = 0
-        for subject, most, rest in (
-            (keyed(files.secret, "guess", number), _MOST_OF_A_CASE, _CASE_RESTS),
-            (keyed(files.secret, "guess from", address), _MOST_OF_AN_ADDRESS, _ADDRESS_RESTS),
-        ):
-            # Counted first: of many at once none is looked at too much.
-            await files.drafts.put_guess(subject)
-            known = await files.drafts.guesses(subject, now - rest)
-            if known > most:
-                return self._door(number, self._language.text(messages.TOO_OFTEN), 429)
-            guesses = max(guesses, known - 1)
-        await asyncio.sleep(_WRONG_COSTS_S * (1 + guesses))
-        return self._door(number, self._language.text(messages.NOT_YOURS), 403)
+        try:
+            found = await self._files.gate.enter(number, password, address)
+        except TooOftenError:
+            return self._door(number, self._language.text(messages.TOO_OFTEN), 429)
+        if found is None:
+            return self._door(number, self._language.text(messages.NOT_YOURS), 403)
+        return RedirectResponse(f"/{self._language.tag}/case/{self._signer.dumps(number)}", 303)
 
     async def case(self, token: str, notice: str = "") -> Response:
         case = await self._of(token)
@@ -174,9 +153,8 @@ class _Pages:
             longest=_LONGEST_TEXT,
         )
 
-    async def supplement(self, token: str, request: Request) -> Response:
+    async def supplement(self, token: str, given: Large) -> Response:
         """Answer what the agency asks for, or add what it should have."""
-        given = await posted(request, MANY_BYTES)
         case = await self._of(token)
         if case is None:
             return self._door("", self._language.text(messages.COME_AGAIN), 403)
@@ -201,8 +179,7 @@ class _Pages:
                 said = in_language(messages.upload(error.code, error.values), self._language)
                 said = f"{value.filename}: {said}"
                 return self._case(token, case, 422, error=said, text=text)
-        with answering():
-            documents = [await self._kept(case.case_id, upload) for upload in uploads]
+        documents = [await self._kept(case.case_id, upload) for upload in uploads]
         if not text and not documents:
             return self._case(token, case, 422, error=self._language.text(messages.NOTHING))
         said_now = json.dumps({"text": text, "documents": documents}, ensure_ascii=False)
@@ -211,31 +188,27 @@ class _Pages:
         event_id = derived_id(case.case_id, f"supplement {said_once}")
         now = self._files.now()
         try:
-            with answering():
-                event = ApplicationSupplemented(
-                    id=event_id,
-                    source="intake",
-                    time=now,
-                    case_id=case.case_id,
-                    number=case.number,
-                    service=case.service.code,
-                    sealed=await self._files.drafts.seal(case.case_id, said_now.encode()),
-                )
-                detail: dict[str, object] = {"documents": len(documents)}
-                out = encode(topics.APPLICATIONS, event)
-                await self._files.drafts.ask(case.case_id, event_id, "added", now, detail, out)
+            event = ApplicationSupplemented(
+                id=event_id,
+                source="intake",
+                time=now,
+                case_id=case.case_id,
+                number=case.number,
+                service=case.service.code,
+                sealed=await self._files.drafts.seal(case.case_id, said_now.encode()),
+            )
+            detail: dict[str, object] = {"documents": len(documents)}
+            await self._ask(case, event, "added", detail)
         except PermanentError:
             # Its key was destroyed: nothing can be added to it.
             return self._case(token, case, 409, error=self._language.text(messages.ENDED))
-        self._files.ring()
-        return RedirectResponse(f"/{self._language.tag}/case/{token}?notice=added", 303)
+        return self._to_case(token, "added")
 
     async def _kept(self, case_id: UUID, upload: Upload) -> dict[str, object]:
         kept = await self._files.drafts.attach(case_id, "supplement", upload)
         return kept.told(self._files.document_link(case_id, kept.digest))
 
-    async def withdraw(self, token: str, request: Request) -> Response:
-        given = await posted(request, FEW_BYTES)
+    async def withdraw(self, token: str, given: Small) -> Response:
         case = await self._of(token)
         if case is None:
             return self._door("", self._language.text(messages.COME_AGAIN), 403)
@@ -252,12 +225,45 @@ class _Pages:
             number=case.number,
             service=case.service.code,
         )
-        with answering():
-            await self._files.drafts.ask(
-                case.case_id, event.id, "withdrawn", now, {}, encode(topics.APPLICATIONS, event)
+        await self._ask(case, event, "withdrawn", {})
+        return self._to_case(token, "withdrawn")
+
+    async def preferences(self, token: str) -> Response:
+        """Send the link to the case's own address, once a day: who looks at the case need not be
+        who is written to."""
+        case = await self._of(token)
+        if case is None:
+            return self._door("", self._language.text(messages.COME_AGAIN), 403)
+        now = self._files.now()
+        try:
+            said = await self._files.drafts.application(case.case_id, "preferences")
+            event = ApplicationPreferencesRequested(
+                id=derived_id(case.case_id, f"preferences {now.astimezone(CITY).date()}"),
+                source="intake",
+                time=now,
+                case_id=case.case_id,
+                number=case.number,
+                service=case.service.code,
+                channel="mail" if said["contact"].get("email") else "sms",
             )
+            asked = await self._ask(case, event, "preferences", {})
+        except PermanentError:
+            # Its key was destroyed: nobody can be written to.
+            return self._case(token, case, 409, error=self._language.text(messages.ENDED))
+        return self._to_case(token, "link" if asked else "link_already")
+
+    async def _ask(
+        self, case: following.Case, event: Event, kind: str, detail: dict[str, object]
+    ) -> bool:
+        """Tell the city and show it as a step of the case; False when that was done already."""
+        out = encode(topics.APPLICATIONS, event)
+        applications, at = self._files.applications, event.time
+        asked = await applications.ask(case.case_id, event.id, kind, at, detail, out)
         self._files.ring()
-        return RedirectResponse(f"/{self._language.tag}/case/{token}?notice=withdrawn", 303)
+        return asked
+
+    def _to_case(self, token: str, notice: str) -> Response:
+        return RedirectResponse(f"/{self._language.tag}/case/{token}?notice={notice}", 303)
 
     async def _of(self, token: str) -> following.Case | None:
         """The case of a signed link; None when it is forged or too old."""
@@ -265,11 +271,10 @@ class _Pages:
             number: Any = self._signer.loads(token, max_age=_VALID_S)
         except (BadSignature, ValueError):
             return None
-        with answering():
-            found = await self._files.by_number(number)
-            if found is None:
-                return None
-            steps = await self._files.steps(found[0])
+        found = await self._files.applications.by_number(number)
+        if found is None:
+            return None
+        steps = await self._files.applications.steps(found[0])
         case_id, code, received_at = found
         service = self._files.catalogue.services.get(code)
         if service is None:

@@ -8,6 +8,8 @@ NOTICES = {
     "saved": N_("Saved. Keep the address of this page: with it you can go on later."),
     "added": N_("We have it, and the agency will see it."),
     "withdrawn": N_("You have taken the case back. It takes a moment until it stands below."),
+    "link": N_("We send you the link, to the address of this case."),
+    "link_already": N_("The link was sent today already. Look for it, or ask again tomorrow."),
     "anew": N_("Your draft had expired. What you typed is here, in a new one; look for files."),
 }
 CHANGED = N_("The form was changed in another window; look at it once more.")

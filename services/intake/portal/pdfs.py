@@ -15,7 +15,7 @@ from services.intake.portal.finding import nowhere
 from services.intake.portal.papers import FontError, Papers, Receipt
 from services.intake.texts import Language, languages
 from shared.contract.errors import PermanentError
-from shared.runtime.web import ProblemError, answering
+from shared.runtime.web import ProblemError
 
 log = structlog.get_logger()
 
@@ -70,9 +70,8 @@ class _Pages:
             return nowhere(self._shop.site, self._language, "/services")
         shop, language = self._shop, self._language
         try:
-            with answering():
-                at = await shop.received(draft.number)
-                said = await shop.drafts.application(draft.case_id)
+            at = await shop.received(draft.number)
+            said = await shop.drafts.application(draft.case_id, "receipt")
         except PermanentError:
             at, said = None, {}  # its key was destroyed
         if at is None:

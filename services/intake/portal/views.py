@@ -221,11 +221,13 @@ def told(step: Step, catalogue: Catalogue, language: Language) -> Told:
             text = language.text(_NOTICES.get((by, step.status or ""), _NOTICE_OF[by]))
         case "added":
             text = language.text("You added something.")
+        case "preferences":
+            text = language.text("You asked for the link to choose how we write to you.")
         case "withdrawn":
             text = language.text("You asked to take the case back.")
         case _:
             text = step.kind
-    return Told(step.happened_at, text, message=step.kind == "notice")
+    return Told(step.happened_at, text, message=step.kind in ("notice", "preferences"))
 
 
 _STATUS = {

@@ -5,8 +5,10 @@ SELECT nextval('intake.case_sequence') AS n FROM generate_series(1, :count);
 -- name: put_application$
 -- The application, its key, its idempotency key and its event: one statement, one transaction.
 WITH application AS (
-    INSERT INTO intake.applications (case_id, number, service, facts, sealed, received_at, event_id)
-    VALUES (:case_id, :number, :service, :facts, :sealed, :received_at, :event_id)
+    INSERT INTO intake.applications
+        (case_id, number, service, facts, sealed, received_at, event_id, person, contacts, duplicates)
+    VALUES (:case_id, :number, :service, :facts, :sealed, :received_at, :event_id,
+        :person, :contacts, :duplicates)
 ), idempotency AS (
     INSERT INTO intake.idempotency (key_sha256, body_sha256, case_id)
     SELECT CAST(:key_sha256 AS bytea), CAST(:body_sha256 AS bytea), :case_id
@@ -33,3 +35,26 @@ WHERE case_id = :case_id ORDER BY seq;
 INSERT INTO intake.steps (event_id, case_id, happened_at, kind, agency, status, detail)
 VALUES (:event_id, :case_id, :happened_at, :kind, :agency, :status, :detail)
 ON CONFLICT DO NOTHING;
+
+-- name: duplicates
+-- Applications of the same person for the same service; `known` where a contact is the same too.
+SELECT a.number, a.received_at, a.contacts && CAST(:contacts AS bytea[]) AS known
+FROM intake.applications a
+WHERE a.person = :person AND a.received_at > :since AND a.case_id <> :case_id
+  AND NOT EXISTS (
+      SELECT FROM intake.steps s WHERE s.case_id = a.case_id AND s.status = 'WITHDRAWN'
+  )
+ORDER BY a.received_at DESC LIMIT 5;
+
+-- name: put_request$
+-- A supplement or a withdrawal of the citizen's, once, and the step that shows it.
+WITH step AS (
+    INSERT INTO intake.steps (event_id, case_id, happened_at, kind, detail)
+    VALUES (:event_id, :case_id, :happened_at, :kind, :detail)
+    ON CONFLICT DO NOTHING
+    RETURNING event_id
+), event AS (
+    INSERT INTO intake.outbox (topic, key, header_names, header_values, value)
+    SELECT :topic, :key, :header_names, :header_values, :value FROM step
+)
+SELECT event_id FROM step;

@@ -58,16 +58,6 @@ WITH draft AS (
 )
 SELECT case_id FROM draft;
 
--- name: duplicates
--- Applications of the same person for the same service; `known` where a contact is the same too.
-SELECT a.number, a.received_at, a.contacts && CAST(:contacts AS bytea[]) AS known
-FROM intake.applications a
-WHERE a.person = :person AND a.received_at > :since AND a.case_id <> :case_id
-  AND NOT EXISTS (
-      SELECT FROM intake.steps s WHERE s.case_id = a.case_id AND s.status = 'WITHDRAWN'
-  )
-ORDER BY a.received_at DESC LIMIT 5;
-
 -- name: expired_drafts
 SELECT case_id FROM intake.drafts WHERE expires_at <= :now LIMIT :most;
 
@@ -131,19 +121,6 @@ INSERT INTO intake.guesses (subject) VALUES (:subject);
 
 -- name: forget_guesses!
 DELETE FROM intake.guesses WHERE at <= :before;
-
--- name: put_request$
--- A supplement or a withdrawal of the citizen's, once, and the step that shows it.
-WITH step AS (
-    INSERT INTO intake.steps (event_id, case_id, happened_at, kind, detail)
-    VALUES (:event_id, :case_id, :happened_at, :kind, :detail)
-    ON CONFLICT DO NOTHING
-    RETURNING event_id
-), event AS (
-    INSERT INTO intake.outbox (topic, key, header_names, header_values, value)
-    SELECT :topic, :key, :header_names, :header_values, :value FROM step
-)
-SELECT event_id FROM step;
 
 -- name: sealed_of$
 SELECT sealed FROM intake.applications WHERE case_id = :case_id;
