@@ -6,35 +6,69 @@ import io
 import logging
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from aiokafka.errors import KafkaError
 from asyncpg import PostgresError
+from typer.core import TyperGroup
 
-from casebus.commands import (
-    agency,
-    audit,
-    cases,
-    dead,
-    lag,
-    local,
-    notices,
-    recover,
-    rules,
-    torture,
-    traffic,
-)
-from deploy.compose_env import compose_env
+# Where each command is. A module is imported when its command is asked for: a service that
+# starts again after a death does not wait for the code of all others.
+COMMANDS = {
+    "up": "casebus.commands.local:up",
+    "down": "casebus.commands.local:down",
+    "doctor": "casebus.commands.local:doctor",
+    "migrate": "casebus.commands.local:migrate",
+    "traffic": "casebus.commands.traffic:traffic",
+    "trace": "casebus.commands.cases:trace",
+    "lag": "casebus.commands.lag:lag",
+    "audit": "casebus.commands.audit:audit",
+    "recover": "casebus.commands.recover:recover",
+    "torture": "casebus.commands.torture:torture",
+    "clerk-token": "casebus.commands.agency:clerk_token",
+    "counter-token": "casebus.commands.agency:counter_token",
+    "compose-env": "deploy.compose_env:compose_env",
+    "topics": "casebus.commands.local:topics_app",
+    "agency": "casebus.commands.agency:app",
+    "rules": "casebus.commands.rules:app",
+    "dead": "casebus.commands.dead:app",
+    "notices": "casebus.commands.notices:app",
+}
+
+
+class _Commands(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *COMMANDS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        found = getattr(importlib.import_module(module), name)
+        if isinstance(found, typer.Typer):
+            command: Any = typer.main.get_group(found)
+        else:
+            alone = typer.Typer(add_completion=False)
+            alone.command()(found)
+            command = typer.main.get_command(alone)
+        command.name = cmd_name
+        return command
+
 
 app = typer.Typer(
-    help="Event-driven case routing for a city.",
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 SERVICES = ("intake", "router", "backoffice", "notifier", "console")
 COUNTERPARTS = ("mailbox", "sms")
+
+
+@app.callback()
+def _casebus() -> None:
+    """Event-driven case routing for a city."""
 
 
 @app.command()
@@ -67,29 +101,6 @@ def run(
 def _fail(message: str) -> None:
     print(f"casebus: {message}", file=sys.stderr)
     raise SystemExit(2)
-
-
-app.add_typer(local.topics_app, name="topics")
-app.add_typer(agency.app, name="agency")
-app.add_typer(rules.app, name="rules")
-app.add_typer(dead.app, name="dead")
-app.add_typer(notices.app, name="notices")
-for command in (
-    local.up,
-    local.down,
-    local.doctor,
-    local.migrate,
-    traffic.traffic,
-    cases.trace,
-    lag.lag,
-    audit.audit,
-    recover.recover,
-    torture.torture,
-):
-    app.command()(command)
-app.command("clerk-token")(agency.clerk_token)
-app.command("counter-token")(agency.counter_token)
-app.command("compose-env")(compose_env)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from casebus.running import as_agency, clerk_secret, counter_secret
 from catalogue import load_catalogue
 from services.backoffice.clerks import Clerk, token
-from services.intake.portal import Tokens
+from services.intake.clerks import Tokens
 from shared.contract import topics
 from shared.contract.errors import PermanentError
 from shared.contract.events import CaseAssigned

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -11,11 +12,12 @@ from catalogue.facts import load_facts
 from catalogue.forms import forms
 from services.intake import domain, http, portal, worker
 from services.intake.applying import Desk
+from services.intake.clerks import Tokens
 from services.intake.drafts import Draft
 from services.intake.draftstore import PostgresDrafts
 from services.intake.gate import Gate
 from services.intake.inspection import Inspector
-from services.intake.portal import Files, Shop, Site, Tokens
+from services.intake.portal import Files, Shop, Site
 from services.intake.portal.documents import document_link
 from services.intake.settings import IntakeSettings
 from services.intake.store import SCHEMA, PostgresApplications, PostgresGuesses
@@ -123,7 +125,7 @@ def _portal(
         ring=ring,
         received=received,
         password=password,
-        is_clerk=tokens.is_clerk,
+        is_clerk=partial(portal.is_clerk, tokens),
         link_failed=link_failed,
     )
     return shop, Files(

@@ -22,9 +22,9 @@ from pytest import MonkeyPatch
 from starlette import formparsers
 
 from services.intake import main, portal
+from services.intake.clerks import Tokens
 from services.intake.draftstore import PostgresDrafts
 from services.intake.handlers import Step
-from services.intake.portal import Tokens
 from services.intake.settings import IntakeSettings
 from services.intake.store import PostgresSteps
 from shared.contract.events import ApplicationConfirmationRequested, Event

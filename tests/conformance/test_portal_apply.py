@@ -20,9 +20,9 @@ from PIL import Image
 
 from catalogue.forms import MOST_DOCUMENTS
 from services.intake import domain, drafts
+from services.intake.clerks import Tokens
 from services.intake.drafts import Attached, Draft, cleaned, unreadable
 from services.intake.draftstore import PostgresDrafts
-from services.intake.portal import Tokens
 from services.intake.portal.documents import document_link
 from services.intake.store import PostgresApplications
 from shared.contract.events import ApplicationConfirmationRequested, ApplicationSubmitted

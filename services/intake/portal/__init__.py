@@ -2,13 +2,14 @@
 
 from fastapi import FastAPI
 
+from services.intake.clerks import Tokens
 from services.intake.portal import apply, counter, documents, errors, finding, follow, pdfs
 from services.intake.portal.apply import Shop
-from services.intake.portal.counter import Tokens
+from services.intake.portal.counter import is_clerk
 from services.intake.portal.follow import Files
 from services.intake.portal.site import Site
 
-__all__ = ["Files", "Shop", "Site", "Tokens", "add_routes"]
+__all__ = ["Files", "Shop", "Site", "add_routes", "is_clerk"]
 
 
 def add_routes(app: FastAPI, shop: Shop, files: Files, tokens: Tokens) -> None:

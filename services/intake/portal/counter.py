@@ -4,13 +4,11 @@ A clerk signs in with a token (`casebus counter-token`), which their browser kee
 code on a paper form leads here: one scan, and its form is open.
 """
 
-from dataclasses import dataclass
-
 import segno
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
-from itsdangerous import BadSignature, URLSafeTimedSerializer
 
+from services.intake.clerks import VALID_S, Tokens
 from services.intake.drafts import Channel
 from services.intake.portal import messages, views
 from services.intake.portal.apply import Pages, Shop
@@ -19,35 +17,11 @@ from services.intake.portal.posted import Small
 from services.intake.texts import Language, languages
 
 _COOKIE = "counter"
-_VALID_S = 12 * 3600
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """Who may file for citizens. An empty secret: nobody."""
-
-    secret: str
-
-    def make(self, name: str) -> str:
-        signed = self._signer().dumps(name)
-        return signed if isinstance(signed, str) else signed.decode()
-
-    def name(self, token: str) -> str | None:
-        """The clerk's name; None when nobody has signed this, or it is half a day old."""
-        if not self.secret:
-            return None
-        try:
-            found = self._signer().loads(token, max_age=_VALID_S)
-        except BadSignature:
-            return None
-        return found if isinstance(found, str) else None
-
-    def is_clerk(self, request: Request, name: str) -> bool:
-        """Whether the browser that asks is that clerk's."""
-        return self.name(request.cookies.get(_COOKIE, "")) == name
-
-    def _signer(self) -> URLSafeTimedSerializer:
-        return URLSafeTimedSerializer(self.secret, salt="casebus-counter")
+def is_clerk(tokens: Tokens, request: Request, name: str) -> bool:
+    """Whether the browser that asks is that clerk's."""
+    return tokens.name(request.cookies.get(_COOKIE, "")) == name
 
 
 def add_routes(app: FastAPI, shop: Shop, tokens: Tokens) -> None:
@@ -98,7 +72,7 @@ def _add(app: FastAPI, shop: Shop, tokens: Tokens, language: Language) -> None:
         answer.set_cookie(
             _COOKIE,
             token,
-            max_age=_VALID_S,
+            max_age=VALID_S,
             httponly=True,
             samesite="strict",
             secure=shop.site.url.startswith("https:"),
