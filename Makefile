@@ -28,8 +28,12 @@ down: .venv/.ready ## End what `make up` started, from another terminal
 doctor: .venv/.ready ## Is everything ready, and where is it?
 	@$(CASEBUS) doctor
 
+# These need no city of their own: they run beside each other, and before the others.
+ALONE := tests/unit tests/deploy tests/rules tests/model
+
 test: .venv/.ready ## All tests, on a real Kafka and a real PostgreSQL
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n auto $(ALONE)
+	@$(BIN)/pytest $(addprefix --ignore=,$(ALONE))
 
 test-unit: .venv/.ready ## Only those that need neither
 	@$(BIN)/pytest tests/unit
