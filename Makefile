@@ -28,12 +28,15 @@ down: .venv/.ready ## End what `make up` started, from another terminal
 doctor: .venv/.ready ## Is everything ready, and where is it?
 	@$(CASEBUS) doctor
 
-# These need no city of their own: they run beside each other, and before the others.
+# The first need no city and run beside each other; the second share one, which takes its share
+# of the machine; the others have brokers and cities of their own.
 ALONE := tests/unit tests/deploy tests/rules tests/model
+SHARED := tests/browser tests/flow
 
 test: .venv/.ready ## All tests, on a real Kafka and a real PostgreSQL
 	@$(BIN)/pytest -n auto $(ALONE)
-	@$(BIN)/pytest $(addprefix --ignore=,$(ALONE))
+	@$(BIN)/pytest $(SHARED)
+	@$(BIN)/pytest $(addprefix --ignore=,$(ALONE) $(SHARED))
 
 test-unit: .venv/.ready ## Only those that need neither
 	@$(BIN)/pytest tests/unit

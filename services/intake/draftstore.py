@@ -205,7 +205,13 @@ class PostgresDrafts:
             row = await sql.find_upload(connection, case_id=case_id, digest=wanted)
             if row is None:
                 return None
-            key = await self._vault.open(connection, row["key_id"], purpose)
+            try:
+                # Whoever may not open the case any more may not open its documents; and it is
+                # written down of which case one was.
+                await self._vault.open(connection, case_id, purpose)
+                key = await self._vault.open(connection, row["key_id"], purpose)
+            except PermanentError:
+                return None
         return row["media_type"], await asyncio.to_thread(key.unseal_bytes, row["sealed"])
 
     async def sweep(self, now: datetime) -> None:

@@ -10,6 +10,7 @@ import os
 import resource
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from weakref import WeakValueDictionary
 
 from services.intake.uploads import Upload, UploadError, inspect
 
@@ -24,16 +25,18 @@ def _limited() -> None:
 
 
 class Inspector:
-    """One document at a time; the others wait."""
+    """One document at a time, of each client one: who sends many waits for the others."""
 
     def __init__(self, deadline_s: float = _DEADLINE_S) -> None:
         self._deadline_s = deadline_s
         self._turn = asyncio.Lock()
+        self._turn_of: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._pool: ProcessPoolExecutor | None = None
 
-    async def inspect(self, name: str, content: bytes) -> Upload:
-        """The document as it may be kept. Raises UploadError."""
-        async with self._turn:
+    async def inspect(self, name: str, content: bytes, client: str) -> Upload:
+        """The document as it may be kept; `client` is who sent it. Raises UploadError."""
+        turn_of_client = self._turn_of.setdefault(client, asyncio.Lock())
+        async with turn_of_client, self._turn:
             # Once more when it dies: perhaps it was dead before this document came.
             for _ in range(2):
                 try:

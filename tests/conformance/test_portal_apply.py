@@ -626,7 +626,7 @@ async def filled(city: City, path: str, count: int) -> None:
     """A draft with this many documents, as so many saves would leave it."""
     draft = await city.drafts.find(path.rpartition("/")[2], city.now)
     assert draft is not None
-    one = await city.shop.inspector.inspect("a.pdf", pdf())
+    one = await city.shop.inspector.inspect("a.pdf", pdf(), "203.0.113.1")
     kept = await city.drafts.attach(draft.case_id, "documents.2", one)
     more = [
         Attached("documents.2", f"{n}.pdf", f"{n:064x}", kept.media_type, 1, 1)
@@ -986,6 +986,19 @@ async def test_documents_are_fetched_with_the_link_that_is_sealed(city: City) ->
     assert found.headers["content-type"] == "application/pdf"
     assert found.headers["x-content-type-options"] == "nosniff"
     assert found.headers["cache-control"] == "no-store"
+
+
+async def test_documents_of_a_case_whose_data_was_destroyed_are_gone(city: City) -> None:
+    number, _ = await city.received(files=[("documents.2", "id.pdf", pdf())])
+    (event,) = await city.told(ApplicationSubmitted)
+    (document,) = (await city.unsealed(event))["documents"]
+    link = urlsplit(document["url"]).path
+    assert (await city.client.get(link)).status_code == 200
+    await city.database.admin.execute(
+        "SELECT vault.shred_key(case_id) FROM intake.applications WHERE number = $1", number
+    )
+
+    assert (await city.client.get(link)).status_code == 404
 
 
 async def test_a_forged_document_link_opens_nothing(city: City) -> None:

@@ -165,7 +165,7 @@ class Pages:
             return self._form(
                 mine, [], 409, other=current.values, saved=current, files=_files(given)
             )
-        with_documents, errors = await self._with_documents(saved, form, given)
+        with_documents, errors = await self._with_documents(saved, form, given, address_of(request))
         if with_documents != saved:
             kept = await self._saved(with_documents)
             if kept is None:
@@ -193,7 +193,7 @@ class Pages:
         return self._to(f"/apply/{self._shop.drafts.link(draft)}?notice=anew")
 
     async def _with_documents(
-        self, draft: Draft, form: Form, given: FormData
+        self, draft: Draft, form: Form, given: FormData, client: str
     ) -> tuple[Draft, list[FieldError]]:
         """The draft with what was uploaded and without what was taken away."""
         errors: list[FieldError] = []
@@ -209,7 +209,8 @@ class Pages:
                 errors.append(FieldError(name, messages.upload("upload.too_many", {})))
                 break
             try:
-                upload = await self._shop.inspector.inspect(value.filename, await value.read())
+                content = await value.read()
+                upload = await self._shop.inspector.inspect(value.filename, content, client)
             except UploadError as error:
                 errors.append(FieldError(name, messages.upload(error.code, error.values)))
             else:

@@ -153,7 +153,7 @@ class _Pages:
             longest=_LONGEST_TEXT,
         )
 
-    async def supplement(self, token: str, given: Large) -> Response:
+    async def supplement(self, token: str, request: Request, given: Large) -> Response:
         """Answer what the agency asks for, or add what it should have."""
         case = await self._of(token)
         if case is None:
@@ -172,9 +172,9 @@ class _Pages:
             try:
                 if len(uploads) == MOST_DOCUMENTS:
                     raise UploadError("upload.too_many")
-                uploads.append(
-                    await self._files.inspector.inspect(value.filename, await value.read())
-                )
+                content = await value.read()
+                client = address_of(request)
+                uploads.append(await self._files.inspector.inspect(value.filename, content, client))
             except UploadError as error:
                 said = in_language(messages.upload(error.code, error.values), self._language)
                 said = f"{value.filename}: {said}"

@@ -1,6 +1,8 @@
 """Forms and receipts as PDF: the form empty, as far as it is typed, and what the city says."""
 
 import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import structlog
@@ -18,6 +20,8 @@ from shared.contract.errors import PermanentError
 from shared.runtime.web import ProblemError
 
 log = structlog.get_logger()
+# One after the other, and without holding the threads that all else needs meanwhile.
+_THREAD = ThreadPoolExecutor(1, "papers")
 
 
 def add_routes(app: FastAPI, shop: Shop) -> None:
@@ -91,14 +95,14 @@ class _Pages:
             answers=_answers(shop.forms[draft.service], said, language),
         )
         papers = self._ready()
-        made = await asyncio.to_thread(papers.receipt, receipt, language.tag)
+        made = await _made(papers.receipt, receipt, language.tag)
         return _pdf(made, f"{draft.number}.pdf")
 
     async def _form(self, code: str, values: dict[str, str], reference: str) -> bytes:
         shop, language, papers = self._shop, self._language, self._ready()
         line = views.line(shop.catalogue.services[code], shop.catalogue, language)
         label = language.text(views.EVIDENCE["generated"]) if line.generated else ""
-        return await asyncio.to_thread(
+        return await _made(
             papers.form,
             shop.forms[code],
             line.name,
@@ -115,6 +119,10 @@ class _Pages:
                 503, "no-font", "no PDF can be made here: the page to print is at .../form"
             )
         return self._papers
+
+
+async def _made(make: Callable[..., bytes], *of: Any) -> bytes:
+    return await asyncio.get_running_loop().run_in_executor(_THREAD, make, *of)
 
 
 def _answers(form: Form, said: dict[str, Any], language: Language) -> list[tuple[str, str]]:
