@@ -61,7 +61,8 @@ _DEFAULTS: dict[type[Event], dict[str, Any]] = {
     ApplicationSubmitted: _CARRIED,
     ApplicationConfirmationRequested: _ENVELOPE
     | {"service": "SVC-001", "sealed": "bmV3", "channel": "mail"},
-    ApplicationPreferencesRequested: _ENVELOPE | {"service": "SVC-001", "channel": "mail"},
+    ApplicationPreferencesRequested: _ENVELOPE
+    | {"service": "SVC-001", "channel": "mail", "proven": True},
     ApplicationSupplemented: _ENVELOPE | {"service": "SVC-001", "sealed": "bmV3"},
     ApplicationWithdrawn: _ENVELOPE | {"service": "SVC-001"},
     CaseAssigned: _CARRIED

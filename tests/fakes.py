@@ -58,15 +58,17 @@ class FakeApplications:
         self.told.append(event)
 
     async def duplicates(
-        self, case_id: UUID, person: bytes, contacts: Sequence[bytes], since: datetime
+        self, case_id: UUID, person: bytes, contact: bytes, since: datetime
     ) -> list[Duplicate]:
-        found = [
-            Duplicate(one.number, one.received_at, bool(set(contacts) & set(one.contacts)))
+        mine = [
+            one
             for one in self.kept.values()
             if one.person == person and one.received_at > since and one.case_id != case_id
             if not any(step.status == "WITHDRAWN" for step in self._steps.get(one.case_id, ()))
         ]
-        return sorted(found, key=lambda one: one.received_at, reverse=True)[:5]
+        mine.sort(key=lambda one: one.received_at, reverse=True)
+        mine.sort(key=lambda one: one.proven is None)
+        return [Duplicate(one.number, one.received_at, one.proven == contact) for one in mine][:5]
 
     async def by_key(self, key_sha256: bytes) -> Known | None:
         return self._by_key.get(key_sha256)

@@ -20,7 +20,7 @@ from services.backoffice.handlers import WorkingDay, on_command
 from services.backoffice.settings import BackofficeSettings
 from shared.contract.errors import PermanentError, TransientError
 from shared.runtime.postgres import Pool
-from shared.runtime.vault import Vault
+from shared.runtime.vault import NoKeyError, Vault
 from shared.runtime.web import ProblemError, problems
 
 log = structlog.get_logger()
@@ -39,6 +39,47 @@ class CommandBody(BaseModel):
     outcome: Literal["APPROVED", "REJECTED"] | None = None
     proposed: str | None = Field(None, max_length=20)
     correct_by: date | None = None
+
+
+_Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+class CaseLine(BaseModel):
+    """A case without what the citizen wrote."""
+
+    number: str
+    service: str
+    service_name: str
+    agency: str
+    responsible: str
+    status: str
+    step: int
+    chain: list[str]
+    received_at: _Moment
+    assigned_at: _Moment
+    due_on: date
+    joint_review: list[dict[str, Any]]
+    duplicates: list[str]
+
+
+class Inbox(BaseModel):
+    agency: str
+    cases: list[CaseLine]
+
+
+class WholeCase(CaseLine):
+    """With what the citizen wrote and added, what routing saw, and what has happened."""
+
+    facts: dict[str, Any]
+    application: dict[str, Any]
+    supplements: list[dict[str, Any]]
+    history: list[dict[str, Any]]
+
+
+class ChangedCase(CaseLine):
+    """`passed` are the statuses on the way."""
+
+    passed: list[str]
 
 
 def add_routes(
@@ -73,7 +114,7 @@ def add_routes(
             raise ProblemError(404, "case-not-found", f"your agency has no case {number}")
         return case
 
-    @app.get("/api/inbox", responses=problems(401, 422, 503))
+    @app.get("/api/inbox", response_model=Inbox, responses=problems(401, 422, 503))
     async def inbox(
         speaker: Speaker,
         status: Annotated[str | None, Query(pattern="^[A-Z_]{1,40}$")] = None,
@@ -83,14 +124,18 @@ def add_routes(
         found = await store.inbox(pool, speaker.agency, status, with_closed, limit)
         return {"agency": speaker.agency, "cases": [_line(case, catalogue) for case in found]}
 
-    @app.get("/api/cases/{number}", responses=problems(401, 404, 410, 422, 503))
+    @app.get(
+        "/api/cases/{number}",
+        response_model=WholeCase,
+        responses=problems(401, 404, 410, 422, 503),
+    )
     async def read(number: str, speaker: Speaker) -> dict[str, Any]:
         """The whole case, with what the citizen wrote: this opening is written down."""
         case = await case_of(number, speaker)
         async with pool.acquire() as connection:
             try:
                 key = await vault.open(connection, case.case_id, f"read by {speaker.agency}")
-            except PermanentError as error:
+            except NoKeyError as error:
                 raise ProblemError(410, "case-destroyed", str(error)) from None
         log.info("case.opened", case_id=str(case.case_id), agency=speaker.agency)
         return {
@@ -122,6 +167,7 @@ def add_routes(
         @app.post(
             f"/api/cases/{{number}}/{path}",
             name=path,
+            response_model=ChangedCase,
             responses=problems(400, 401, 403, 404, 409, 422, 503),
         )
         async def command(

@@ -2,17 +2,16 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from services.intake.domain import Checked, Received, Traces
 from services.intake.drafts import Draft
 from services.intake.handlers import Application, Applications, Duplicate, as_case
+from services.intake.identity import CITY, case_number, mobile
 from services.intake.identity import InvalidValue as NotMobileError
-from services.intake.identity import case_number, mobile
 from shared.contract import topics
 from shared.contract.events import (
     ApplicationConfirmationRequested,
@@ -20,11 +19,20 @@ from shared.contract.events import (
 )
 from shared.contract.wire import Outgoing, encode
 
-_CITY = ZoneInfo("Asia/Taipei")
-
 
 class UnreachableError(Exception):
     """No link can be sent: there is no e-mail address and the phone is no mobile."""
+
+
+def channel_of(email: str | None, phone: str | None) -> Literal["mail", "sms"]:
+    """How a link goes out. Raises UnreachableError."""
+    if email:
+        return "mail"
+    try:
+        mobile(phone or "")
+    except NotMobileError:
+        raise UnreachableError from None
+    return "sms"
 
 
 class Drafts(Protocol):
@@ -50,7 +58,7 @@ class Desk:
         confirmed by is the same too."""
         form, traces = checked.form, self.traces
         return await self.applications.duplicates(
-            draft.case_id, traces.person(form), traces.contacts(form)[:1], now - traces.window
+            draft.case_id, traces.person(form), traces.contact(form), now - traces.window
         )
 
     async def send(self, draft: Draft, checked: Checked, now: datetime) -> bool:
@@ -59,11 +67,7 @@ class Desk:
         Raises UnreachableError.
         """
         contact = checked.form.contact
-        if not contact.email:
-            try:
-                mobile(contact.phone or "")
-            except NotMobileError:
-                raise UnreachableError from None
+        channel = channel_of(contact.email, contact.phone)
         number = draft.number or await self._number(now)
         link = f"{self.portal_url}/{draft.language}/confirm/{self.drafts.confirmation(draft)}"
         said = {"contact": contact.model_dump(), "confirm_url": link}
@@ -75,7 +79,7 @@ class Desk:
             number=number,
             service=draft.service,
             sealed=await self.drafts.seal(draft.case_id, json.dumps(said).encode()),
-            channel="mail" if contact.email else "sms",
+            channel=channel,
         )
         return await self.drafts.send(draft, number, encode(topics.APPLICATIONS, event), now)
 
@@ -101,10 +105,12 @@ class Desk:
         application, event = as_case(
             draft.case_id, number, checked, sealed, now, self.traces, found
         )
+        if not draft.filed_by:
+            application = replace(application, proven=self.traces.contact(checked.form))
         out = encode(topics.APPLICATIONS, event, traceparent)
         if not await self.drafts.receive(draft, application, out):
             return None
         return Received(draft.case_id, number, now)
 
     async def _number(self, now: datetime) -> str:
-        return case_number(now.astimezone(_CITY).date(), await self.applications.next_sequence())
+        return case_number(now.astimezone(CITY).date(), await self.applications.next_sequence())

@@ -230,10 +230,11 @@ class Traces:
         """Who applies for what: the same for each application of one person and service."""
         return keyed(self.secret, "person", f"{form.applicant.id_number}:{form.service}")
 
-    def contacts(self, form: ApplicationForm) -> tuple[bytes, ...]:
-        """The contact; first the one that a link to confirm with is sent to."""
-        said = (form.contact.email, form.contact.phone)
-        return tuple(keyed(self.secret, "contact", one.lower()) for one in said if one)
+    def contact(self, form: ApplicationForm) -> bytes:
+        """The address that links are sent to: the e-mail address, else the phone."""
+        return keyed(
+            self.secret, "contact", (form.contact.email or form.contact.phone or "").lower()
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,9 @@ from services.intake.drafts import Attached, Channel, Draft, secret_link
 from services.intake.handlers import Application
 from services.intake.store import columns, sql
 from services.intake.uploads import Upload
-from shared.contract.errors import PermanentError
 from shared.contract.wire import Outgoing
 from shared.runtime.postgres import TRANSIENT, Connection, Pool, rows
-from shared.runtime.vault import CaseKey, Vault
+from shared.runtime.vault import CaseKey, NoKeyError, Vault
 
 log = structlog.get_logger()
 _AT_ONCE = 100
@@ -94,7 +93,7 @@ class PostgresDrafts:
         try:
             key = await self._key(found.case_id)
             return found.opened(key.unseal(row["sealed"]))
-        except PermanentError:
+        except NoKeyError:
             return None  # its key was destroyed
 
     async def save(self, draft: Draft, now: datetime) -> Draft | None:
@@ -145,14 +144,14 @@ class PostgresDrafts:
             received_at=application.received_at,
             event_id=application.event_id,
             person=application.person,
-            contacts=list(application.contacts),
+            proven=application.proven,
             duplicates=list(application.duplicates),
             **columns(event),
         )
         return received is not None
 
     async def application(self, case_id: UUID, purpose: str) -> dict[str, Any]:
-        """What was applied for. Raises PermanentError once the case's key is destroyed."""
+        """What was applied for. Raises NoKeyError once the case's key is destroyed."""
         sealed = await sql.sealed_of(self._pool, case_id=case_id)
         clear: dict[str, Any] = json.loads((await self._key(case_id, purpose)).unseal(sealed))
         return clear
@@ -210,7 +209,7 @@ class PostgresDrafts:
                 # written down of which case one was.
                 await self._vault.open(connection, case_id, purpose)
                 key = await self._vault.open(connection, row["key_id"], purpose)
-            except PermanentError:
+            except NoKeyError:
                 return None
         return row["media_type"], await asyncio.to_thread(key.unseal_bytes, row["sealed"])
 

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from catalogue import Service
 from catalogue.calendar import Calendar
 from services.intake.handlers import Step
+from services.intake.identity import CITY
 
-CITY = ZoneInfo("Asia/Taipei")
 # From these a case does not move any more.
 ENDED = frozenset({"CLOSED", "WITHDRAWN", "ARCHIVED"})
 _WITHDRAWABLE = frozenset(

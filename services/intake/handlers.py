@@ -6,10 +6,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID, uuid4
-from zoneinfo import ZoneInfo
 
 from services.intake.domain import Checked, Received, Traces
-from services.intake.identity import case_number
+from services.intake.identity import CITY, case_number
 from shared.contract import topics
 from shared.contract.events import (
     ApplicationSubmitted,
@@ -23,7 +22,6 @@ from shared.contract.events import (
 from shared.contract.wire import Outgoing, encode
 
 FOLLOWED = (CaseRouted, CaseStatusChanged, NoticeStateChanged)
-_CITY = ZoneInfo("Asia/Taipei")
 
 
 class RepeatedKeyError(Exception):
@@ -36,8 +34,9 @@ class BodyDiffersError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """`person` and `contacts` are keyed hashes; `duplicates` the numbers of what the same person
-    applied for of late. The last two are of whoever sent an idempotency key."""
+    """`person` is a keyed hash, as is `proven`: the address that it was confirmed from, None where
+    nobody was asked. `duplicates` are the numbers of what the same person applied for of late;
+    `key_sha256` and `body_sha256` are of a request by the API."""
 
     case_id: UUID
     number: str
@@ -47,7 +46,7 @@ class Application:
     received_at: datetime
     event_id: UUID
     person: bytes
-    contacts: tuple[bytes, ...]
+    proven: bytes | None = None
     duplicates: tuple[str, ...] = ()
     key_sha256: bytes | None = None
     body_sha256: bytes = b""
@@ -65,8 +64,8 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """An earlier application of the same person for the same service. `known`: it names the
-    same address too that this one is confirmed by, so who confirms it may be told."""
+    """An earlier application of the same person for the same service. `known`: it was confirmed
+    from the address that this one is confirmed from, so who confirms it may be told."""
 
     number: str
     received_at: datetime
@@ -90,9 +89,10 @@ class Applications(Protocol):
         """Keep all three in one transaction. Raises RepeatedKeyError."""
 
     async def duplicates(
-        self, case_id: UUID, person: bytes, contacts: Sequence[bytes], since: datetime
+        self, case_id: UUID, person: bytes, contact: bytes, since: datetime
     ) -> list[Duplicate]:
-        """What the same person applied for since then, the newest first; not this case."""
+        """What the same person applied for since then, five at most, the confirmed and newest
+        first; not this case."""
 
     async def by_key(self, key_sha256: bytes) -> Known | None: ...
     async def by_number(self, number: str) -> tuple[UUID, str, datetime] | None: ...
@@ -131,14 +131,14 @@ async def submit(
         if (known := await applications.by_key(key_sha256)) is not None:
             return _same(known, body_sha256)
     case_id, received_at = uuid4(), now()
-    number = case_number(received_at.astimezone(_CITY).date(), await applications.next_sequence())
+    number = case_number(received_at.astimezone(CITY).date(), await applications.next_sequence())
     key, wrapped = keys.new_key(case_id)
     form = checked.form
     sealed = key.seal(
         form.model_dump_json(include={"applicant", "contact", "address", "answers"}).encode()
     )
     person = traces.person(form)
-    found = await applications.duplicates(case_id, person, (), received_at - traces.window)
+    found = await applications.duplicates(case_id, person, b"", received_at - traces.window)
     application, event = as_case(case_id, number, checked, sealed, received_at, traces, found)
     application = replace(application, key_sha256=key_sha256, body_sha256=body_sha256)
     try:
@@ -186,7 +186,6 @@ def as_case(
         received_at=received_at,
         event_id=event.id,
         person=traces.person(form),
-        contacts=traces.contacts(form),
         duplicates=event.duplicates,
     )
     return application, event

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from catalogue import Catalogue
@@ -24,8 +24,12 @@ _NOT_YOURS = ProblemError(404, "case-not-found", "no case has this number and pa
 _TOO_OFTEN = ProblemError(
     429,
     "too-many-guesses",
-    "too many wrong passwords, of this case or from here; wait a quarter of an hour / 嘗試次數過多",
+    "too many wrong passwords: wait a quarter of an hour where they were of one case, an hour "
+    "where they were of many / 密碼錯誤次數過多，請稍後再試",
 )
+
+
+_Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
 class Receipt(BaseModel):
@@ -33,7 +37,7 @@ class Receipt(BaseModel):
 
     number: str
     password: str
-    received_at: AwareDatetime
+    received_at: _Moment
     follow: str
 
 
@@ -41,7 +45,7 @@ class _Step(BaseModel):
     """One line of the history; by its kind it has more."""
 
     model_config = ConfigDict(extra="allow")
-    at: AwareDatetime
+    at: _Moment
     kind: str
     agency: str | None
     status: str | None
@@ -53,7 +57,7 @@ class Followed(BaseModel):
     number: str
     service: str
     service_name: dict[str, str]
-    received_at: AwareDatetime
+    received_at: _Moment
     agency: str | None
     status: str
     steps: list[_Step]

@@ -6,12 +6,16 @@ The rules and their examples are in catalogue/data/validators.csv.
 import re
 import unicodedata
 from datetime import date
+from zoneinfo import ZoneInfo
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 from stdnum import damm
 
 from catalogue import Catalogue
+
+# The city's own time: its days are what numbers and due days count by.
+CITY = ZoneInfo("Asia/Taipei")
 
 _LETTERS = dict(
     zip(

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from catalogue import Service, load_catalogue
 from catalogue.calendar import city_calendar
@@ -15,7 +14,8 @@ from services.intake.applying import Desk
 from services.intake.clerks import Tokens
 from services.intake.drafts import Draft
 from services.intake.draftstore import PostgresDrafts
-from services.intake.gate import Gate
+from services.intake.gate import Gate, LinkLimit
+from services.intake.identity import CITY
 from services.intake.inspection import Inspector
 from services.intake.portal import Files, Shop, Site
 from services.intake.portal.documents import document_link
@@ -30,7 +30,6 @@ from shared.runtime.vault import Vault
 from shared.runtime.web import new_app, serve
 
 PARTS = ("web", "relay", "worker")
-_CITY = ZoneInfo("Asia/Taipei")
 # A form with its documents; the API's own limit is lower.
 _BODY_LIMIT_BYTES = 32 * 1024 * 1024
 
@@ -84,7 +83,7 @@ def _portal(
     applications = PostgresApplications(pool)
 
     def due(service: Service, received_at: datetime) -> date:
-        received = received_at.astimezone(_CITY).date()
+        received = received_at.astimezone(CITY).date()
         return calendar.due_on(received, service.limit, service.limit_unit)
 
     async def received(number: str) -> datetime | None:
@@ -106,6 +105,7 @@ def _portal(
         return datetime.now(UTC)
 
     site, inspector, guesses = Site(url, catalogue), Inspector(), PostgresGuesses(pool)
+    links = LinkLimit(guesses, secret, now)
     shop = Shop(
         site=site,
         catalogue=catalogue,
@@ -118,7 +118,7 @@ def _portal(
             url,
             link,
         ),
-        guesses=guesses,
+        links=links,
         inspector=inspector,
         now=now,
         due=due,
@@ -136,6 +136,7 @@ def _portal(
         inspector=inspector,
         secret=secret,
         gate=Gate(applications, guesses, secret, now),
+        links=links,
         applications=applications,
         document_link=link,
         now=now,

@@ -1,7 +1,8 @@
 """What a database that was restored from an older copy has lost, entered again from Kafka.
 
 A citizen who was given a number keeps it: the event holds all of the application's row. Lost for
-good is the key of that case, and with it what was sealed.
+good is the key of that case, and with it what was sealed; and the hash by which the same person is
+known again.
 """
 
 from collections.abc import Callable
@@ -17,8 +18,8 @@ from shared.runtime.settings import Settings
 
 _PUT = (
     f"INSERT INTO {SCHEMA}.applications"
-    " (case_id, number, service, facts, sealed, received_at, event_id)"
-    " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING number"
+    " (case_id, number, service, facts, sealed, received_at, event_id, duplicates)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING number"
 )
 
 
@@ -34,7 +35,14 @@ async def enter_again(settings: Settings, pool: Pool, say: Callable[[str], None]
         highest = max(highest, int(event.number.split("-")[1]))
         if not isinstance(event, ApplicationSubmitted):
             continue
-        values = (event.service, event.facts, event.sealed, event.received_at, event.id)
+        values = (
+            event.service,
+            event.facts,
+            event.sealed,
+            event.received_at,
+            event.id,
+            event.duplicates,
+        )
         if await pool.fetchval(_PUT, event.case_id, event.number, *values):
             entered.append(event.number)
     at = await pool.fetchval(f"SELECT nextval('{SCHEMA}.case_sequence')")

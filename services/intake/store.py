@@ -44,7 +44,7 @@ class PostgresApplications:
                 received_at=application.received_at,
                 event_id=application.event_id,
                 person=application.person,
-                contacts=list(application.contacts),
+                proven=application.proven,
                 duplicates=list(application.duplicates),
                 key_sha256=application.key_sha256,
                 body_sha256=application.body_sha256,
@@ -57,12 +57,10 @@ class PostgresApplications:
             raise
 
     async def duplicates(
-        self, case_id: UUID, person: bytes, contacts: Sequence[bytes], since: datetime
+        self, case_id: UUID, person: bytes, contact: bytes, since: datetime
     ) -> list[Duplicate]:
         found = await rows(
-            sql.duplicates(
-                self._pool, case_id=case_id, person=person, contacts=list(contacts), since=since
-            )
+            sql.duplicates(self._pool, case_id=case_id, person=person, contact=contact, since=since)
         )
         return [Duplicate(**dict(row)) for row in found]
 
@@ -78,6 +76,11 @@ class PostgresApplications:
         found = await rows(sql.steps_of(self._pool, case_id=case_id))
         return [Step(**dict(row)) for row in found]
 
+    async def is_proven(self, case_id: UUID) -> bool:
+        """Whether the case was confirmed by a link that went to its address."""
+        found: bool = await sql.is_proven(self._pool, case_id=case_id)
+        return found
+
     async def ask(
         self,
         case_id: UUID,
@@ -87,7 +90,7 @@ class PostgresApplications:
         detail: dict[str, object],
         event: Outgoing,
     ) -> bool:
-        """The citizen adds to a case or takes it back; False when that was said already."""
+        """What the citizen adds to a case or asks of it; False when that was said already."""
         asked = await sql.put_request(
             self._pool,
             case_id=case_id,
@@ -109,8 +112,8 @@ class PostgresGuesses:
     async def put(self, subject: bytes) -> None:
         await sql.put_guess(self._pool, subject=subject)
 
-    async def count(self, subject: bytes, since: datetime) -> int:
-        found: int = await sql.guesses(self._pool, subject=subject, since=since)
+    async def count(self, subject: bytes, since: datetime, most: int) -> int:
+        found: int = await sql.guesses(self._pool, subject=subject, since=since, most=most)
         return found
 
 

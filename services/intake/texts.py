@@ -11,16 +11,16 @@ from datetime import date, datetime
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from babel.dates import format_date, format_datetime
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
+from services.intake.identity import CITY
+
 FOLDER = Path(__file__).parent
 PO = FOLDER / "locale" / "zh_TW.po"
-_CITY = ZoneInfo("Asia/Taipei")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Language:
 
     def moment(self, at: datetime) -> str:
         """Day and time in the city."""
-        return format_datetime(at.astimezone(_CITY), "d MMMM y, HH:mm" if self.tag == "en" else
+        return format_datetime(at.astimezone(CITY), "d MMMM y, HH:mm" if self.tag == "en" else
                                "y年M月d日 HH:mm", locale=self.locale)  # fmt: skip
 
     def listed(self, parts: list[str]) -> str:

@@ -57,7 +57,8 @@ Quiet = Literal["city", "none"] | tuple[int, int]
 class Notice:
     """A message to be. `context` is what its template may use; nothing of it is personal.
 
-    `urgent` passes quiet hours and is not held back for a newer one.
+    `urgent` passes quiet hours and is not held back for a newer one; a link that was asked for
+    passes a citizen's stop too.
     """
 
     notice_id: UUID
@@ -155,7 +156,9 @@ def notices_of(event: Event, names: Mapping[str, Any]) -> list[Notice]:
     if template is None:
         return []
     context: dict[str, Any] = {"number": event.number, **names}
-    urgent = template in _ASKED_FOR
+    # Somebody waits for it; but a link goes past quiet hours and past a stop only where the
+    # address has shown before that it is theirs.
+    urgent = template in _ASKED_FOR and getattr(event, "proven", True)
     if isinstance(event, CaseStatusChanged):
         context |= {
             "reason": event.reason,
@@ -193,7 +196,7 @@ def judge(claimed: Claimed, choice: Choice, city: Quiet, now: datetime) -> Send 
     if claimed.expires_at <= now:
         return End("expired", "too old to be news")
     # Who asks for a link wants it, whatever was chosen; but not where nothing can arrive.
-    asked_for = notice.template in _ASKED_FOR and choice.given_by != "provider"
+    asked_for = notice.template in _ASKED_FOR and notice.urgent and choice.given_by != "provider"
     if not choice.wants and not asked_for:
         return End("suppressed", f"stopped by {choice.given_by}")
     if notice.channel in QUIET_CHANNELS and not notice.urgent:

@@ -68,11 +68,13 @@ class ApplicationConfirmationRequested(Event):
 
 class ApplicationPreferencesRequested(Event):
     """The citizen wants the link to choose how the city writes to them; it goes out on `channel`,
-    to the address of the case: who asks is not who is written to, perhaps."""
+    to the address of the case: who asks is not who is written to, perhaps. `proven`: the case was
+    confirmed by a link that went there."""
 
     type: ClassVar[str] = "application.preferences_requested.v1"
     service: str
     channel: Literal["mail", "sms"]
+    proven: bool
 
 
 class ApplicationSupplemented(Event):

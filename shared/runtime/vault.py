@@ -53,6 +53,10 @@ class CaseKey:
             raise _BROKEN from error
 
 
+class NoKeyError(PermanentError):
+    """The key of a case was destroyed, or there never was one: nothing of it can be read."""
+
+
 class Vault:
     """Makes and opens the keys of cases; every opening is written down with its purpose."""
 
@@ -66,7 +70,7 @@ class Vault:
         return CaseKey(case_id, key), nonce + self._master.encrypt(nonce, key, case_id.bytes)
 
     async def open(self, connection: Connection, case_id: UUID, purpose: str) -> CaseKey:
-        """The key of a case. Raises PermanentError vault.no_key once it was shredded."""
+        """The key of a case. Raises NoKeyError once it was shredded."""
         wrapped = await connection.fetchval("SELECT vault.open_key($1, $2)", case_id, purpose)
         return self._unwrapped(case_id, wrapped)
 
@@ -90,7 +94,7 @@ class Vault:
 
     def _unwrapped(self, case_id: UUID, wrapped: bytes | None) -> CaseKey:
         if wrapped is None:
-            raise PermanentError("vault.no_key", f"case {case_id} has no key (any more)")
+            raise NoKeyError("vault.no_key", f"case {case_id} has no key (any more)")
         try:
             key = self._master.decrypt(
                 wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], case_id.bytes

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any, cast
 
 import structlog
@@ -106,8 +107,20 @@ _AGAIN = ProblemError(503, "try-again", "nothing was changed; try again in a mom
 
 
 def address_of(request: Request) -> str:
-    """Whom the request comes from, on the network."""
-    return request.client.host if request.client else ""
+    """Whom the request comes from, on the network: of IPv6 the /64, which is one household's."""
+    host = request.client.host if request.client else ""
+    try:
+        found = ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(found, IPv6Address):
+        return str(found.ipv4_mapped or IPv6Network((found, 64), strict=False))
+    return host
+
+
+def _route(scope: Scope) -> str:
+    """Which route it is; the path itself may be somebody's key, and stays out of logs."""
+    return str(getattr(scope.get("route"), "path", ""))
 
 
 class _Edge:
@@ -153,7 +166,9 @@ class _Edge:
         except Exception as error:
             if started:
                 raise
-            log.error("http.failed", path=scope["path"], error=type(error).__name__, exc_info=error)
+            log.error(
+                "http.failed", route=_route(scope), error=type(error).__name__, exc_info=error
+            )
             detail = "something went wrong here; nothing was changed, try again in a moment"
             await ProblemError(500, "internal", detail).response()(scope, receive, with_headers)
 
@@ -172,7 +187,11 @@ def new_app(title: str, check: Check, body_limit: int = BODY_LIMIT_BYTES) -> Fas
 
     async def away(request: Request, error: Exception) -> Response:
         """The database is away: whoever asks is told to come again."""
-        log.warning("http.try_again", path=request.url.path, error=type(error).__name__)
+        if isinstance(error, ValueError):
+            raise error  # asyncpg's DataError: it is there, and was asked nonsense
+        reason = str(error)[:200] if isinstance(error, OSError) else ""
+        name = type(error).__name__
+        log.warning("http.try_again", route=_route(request.scope), error=name, reason=reason)
         # As a page, where the service tells problems in pages.
         answer: Any = app.exception_handlers[ProblemError](request, _AGAIN)
         return cast(Response, await answer)

@@ -446,9 +446,10 @@ async def opened(database: Database, pool: Pool) -> AsyncIterator[City]:
     app = new_app("casebus intake", check, main._BODY_LIMIT_BYTES)
     tokens = Tokens(settings.counter_secret.get_secret_value())
     shop, files = main._portal(settings, pool, tokens, ring)
-    shop = replace(shop, now=lambda: city.now)
+    links = replace(shop.links, now=lambda: city.now)
+    shop = replace(shop, now=lambda: city.now, links=links)
     gate = replace(files.gate, now=lambda: city.now)
-    files = replace(files, now=lambda: city.now, gate=gate)
+    files = replace(files, now=lambda: city.now, gate=gate, links=links)
     portal.add_routes(app, shop, files, tokens)
     transport = ASGITransport(app)
     async with AsyncClient(transport=transport, base_url=URL) as client:

@@ -441,6 +441,13 @@ async def test_who_heard_nothing_of_the_last_step_is_found(
     await bench.admin.execute(
         "UPDATE notifier.notices SET state = 'delivered' WHERE notice_id = $1", before.notice_id
     )
+    # A link that was asked for since is no step, whether it came or not.
+    for state in ("sent", "suppressed"):
+        link = notice(case_id=case_id, template="preferences", happened_at=now())
+        await bench.keep(link)
+        await bench.admin.execute(
+            "UPDATE notifier.notices SET state = $2 WHERE notice_id = $1", link.notice_id, state
+        )
     found = await bench.admin.fetch("SELECT * FROM notifier.silence")
     if silent is None:
         # Of the cancelled the step before counts.

@@ -88,7 +88,6 @@ def application(**changes: Any) -> Application:
         "received_at": NOW,
         "event_id": uuid4(),
         "person": uuid4().bytes,
-        "contacts": (b"mail", b"phone"),
         "key_sha256": None,
         "body_sha256": b"b" * 32,
     }
@@ -250,9 +249,9 @@ def test_every_case_has_a_key_of_its_own(keys: Any) -> None:
     assert refused.value.code == "vault.broken"
 
 
-async def _duplicates(intake: Intake, of: Application, *contacts: bytes) -> list[Any]:
+async def _duplicates(intake: Intake, of: Application, contact: bytes = b"mail") -> list[Any]:
     since = NOW - timedelta(days=30)
-    return await intake.applications.duplicates(of.case_id, of.person, contacts, since)
+    return await intake.applications.duplicates(of.case_id, of.person, contact, since)
 
 
 async def test_the_same_persons_earlier_applications_are_found_the_newest_first(
@@ -270,16 +269,23 @@ async def test_the_same_persons_earlier_applications_are_found_the_newest_first(
     assert [one.received_at for one in found] == [one.received_at for one in reversed(earlier)]
 
 
-@pytest.mark.parametrize(
-    ("asked", "known"), [((b"phone",), True), ((b"other", b"mail"), True), ((b"other",), False)]
-)
-async def test_an_earlier_one_that_names_the_same_address_is_known(
-    intake: Intake, asked: tuple[bytes, ...], known: bool
-) -> None:
+async def test_only_an_earlier_one_that_was_confirmed_from_there_is_known(intake: Intake) -> None:
     mine = application()
-    await put(intake, application(person=mine.person))
+    for proven in (None, b"other", b"mail"):
+        await put(intake, application(person=mine.person, proven=proven))
 
-    assert [one.known for one in await _duplicates(intake, mine, *asked)] == [known]
+    assert [one.known for one in await _duplicates(intake, mine)].count(True) == 1
+    assert [one.known for one in await _duplicates(intake, mine, b"nobody's")] == [False] * 3
+
+
+async def test_those_that_anybody_can_send_hide_none_that_was_confirmed(intake: Intake) -> None:
+    mine = application()
+    earlier = application(person=mine.person, proven=b"mail", received_at=NOW - timedelta(days=20))
+    await put(intake, earlier)
+    for _ in range(6):
+        await put(intake, application(person=mine.person))
+
+    assert earlier.number in [one.number for one in await _duplicates(intake, mine)]
 
 
 async def test_what_was_taken_back_is_no_duplicate(intake: Intake) -> None:

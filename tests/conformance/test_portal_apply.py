@@ -1137,6 +1137,20 @@ async def test_what_a_clerk_files_is_received_at_once(city: City, channel: str) 
     assert page.numbers == [event.number, domain.password(b"c" * 32, event.case_id)]
 
 
+async def test_whom_no_link_can_reach_is_told_so(city: City) -> None:
+    path = await at_counter(city, "counter")
+    typed = WANG | {"contact.email": "", "contact.phone": "02-27208889"}
+    review = await city.reviewed(path, typed)
+    done = await city.get(went(await city.press(review.form("/review"), {"agree": "yes"})))
+    number, password = done.numbers
+    case = await city.get(await city.followed(number, password))
+    page = Page(await city.press(case.form("/preferences")))
+
+    assert page.response.status_code == 422
+    assert "1999" in page.alerts[0]
+    assert [type(one) for one in await city.events()] == [ApplicationSubmitted]
+
+
 async def test_a_clerk_who_sends_many_times_makes_one_case(city: City) -> None:
     path = await at_counter(city, "counter")
     form = (await city.reviewed(path)).form("/review")

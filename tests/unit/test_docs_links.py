@@ -86,7 +86,11 @@ def test_every_page_can_be_reached_from_the_map() -> None:
 def test_every_command_is_there() -> None:
     group: Any = get_command(app)
     commands = {
-        name for name in group.list_commands(None) if group.get_command(None, name).name == name
+        name
+        for name in group.list_commands(None)
+        # A group has a function to begin with only when it does something itself.
+        if (done := group.get_command(None, name).callback) is None
+        or done.__name__.replace("_", "-") == name
     }
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
     for page in PAGES:

@@ -454,6 +454,18 @@ async def test_the_link_to_choose_with_comes_also_to_whom_has_stopped_all_else(
         assert "/p/" in dispatch.provider.sent[0].text
 
 
+async def test_a_link_to_an_address_that_nobody_has_proven_passes_no_stop_and_no_night(
+    messages: Messages,
+) -> None:
+    asked = examples.event(ApplicationPreferencesRequested, channel="sms", proven=False)
+    (row,) = (await ledger_after(asked)).rows.values()
+    stopped = Dispatch(messages, notice=row.notice, choice=Choice(False, "citizen"))
+    at_night = Dispatch(messages, notice=row.notice, quiet=(0, 23))
+
+    assert (await stopped.once()).state == "suppressed"
+    assert (await at_night.once()).state == "deferred"
+
+
 def test_a_notice_without_the_link_that_it_is_about_is_unreadable() -> None:
     notice = examples.notice(channel="mail", template="confirm")
     with pytest.raises(ValueError, match="link to confirm"):

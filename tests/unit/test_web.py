@@ -2,12 +2,13 @@
 
 import asyncpg
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 from httpx import ASGITransport, AsyncClient
 from pydantic import BaseModel
+from structlog.testing import capture_logs
 
-from shared.runtime.web import ProblemError, new_app, schema_of
+from shared.runtime.web import ProblemError, address_of, new_app, schema_of
 
 
 async def ready() -> dict[str, bool]:
@@ -90,6 +91,45 @@ async def test_what_is_wrong_here_is_no_503_and_tells_nothing(
 
     assert answer.status_code == 500
     assert "secret" not in answer.text
+
+
+async def test_nonsense_asked_of_the_database_is_no_outage(
+    app: FastAPI, client: AsyncClient
+) -> None:
+    @app.get("/nonsense")
+    async def nonsense() -> None:
+        raise asyncpg.DataError("invalid input for query argument $1")
+
+    assert (await client.get("/nonsense")).status_code == 500
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), KeyError("x")], ids=["away", "broken"])
+async def test_what_is_in_an_address_is_not_in_a_log(
+    app: FastAPI, client: AsyncClient, error: Exception
+) -> None:
+    @app.get("/apply/{link}")
+    async def draft(link: str) -> None:
+        raise error
+
+    with capture_logs() as said:
+        await client.get("/apply/somebodys-key")
+
+    assert [one["route"] for one in said] == ["/apply/{link}"]
+    assert "somebodys-key" not in str([one | {"exc_info": None} for one in said])
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("203.0.113.1", "203.0.113.1"),
+        ("::ffff:203.0.113.1", "203.0.113.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("a socket", "a socket"),
+    ],
+)
+def test_the_addresses_of_one_household_are_one(host: str, address: str) -> None:
+    assert address_of(Request({"type": "http", "client": (host, 1), "headers": []})) == address
 
 
 class Inner(BaseModel):

@@ -42,6 +42,7 @@ def _values(annotation: Any, name: str) -> st.SearchStrategy[Any]:
     simple: dict[Any, st.SearchStrategy[Any]] = {
         UUID: st.uuids(),
         str: st.text(max_size=20),
+        bool: st.booleans(),
         int: st.integers(1, 10),
         date: st.dates(),
         AwareDatetime: _TIMES,

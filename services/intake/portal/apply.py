@@ -6,7 +6,7 @@ wrong is said beside it.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID, uuid4
@@ -19,10 +19,10 @@ from catalogue import Catalogue, Service
 from catalogue.forms import MOST_DOCUMENTS, Form
 from services.intake import drafts
 from services.intake.applying import Desk, UnreachableError
-from services.intake.domain import Checked, FieldError, keyed
+from services.intake.domain import Checked, FieldError
 from services.intake.drafts import Channel, Draft
 from services.intake.draftstore import PostgresDrafts
-from services.intake.gate import Guesses
+from services.intake.gate import LinkLimit
 from services.intake.handlers import Duplicate
 from services.intake.inspection import Inspector
 from services.intake.portal import messages, views
@@ -32,10 +32,6 @@ from services.intake.portal.site import Site
 from services.intake.texts import Language, languages
 from services.intake.uploads import UploadError
 from shared.runtime.web import address_of
-
-# Links to confirm with: for one e-mail address or phone, and from one address of the network.
-_MOST_LINKS, _LINKS_REST = 3, timedelta(hours=1)
-_MOST_FROM_HERE = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +44,7 @@ class Shop:
     forms: Mapping[str, Form]
     drafts: PostgresDrafts
     desk: Desk
-    guesses: Guesses
+    links: LinkLimit
     inspector: Inspector
     now: Callable[[], datetime]
     due: Callable[[Service, datetime], date]
@@ -331,24 +327,13 @@ class Pages:
 
     async def _sent(self, draft: Draft, checked: Checked, request: Request) -> bool:
         """Whether it waits for its confirmation; not when too many links were asked for."""
-        subjects = self._subjects(checked, request)
-        since = self._shop.now() - _LINKS_REST
-        for subject, most in subjects:
-            if await self._shop.guesses.count(subject, since) >= most:
-                return False
+        contact, links = checked.form.contact, self._shop.links
+        there, here = contact.email or contact.phone or "", address_of(request)
+        if not await links.may(there, here):
+            return False
         if await self._shop.desk.send(draft, checked, self._shop.now()):
-            for subject, _ in subjects:
-                await self._shop.guesses.put(subject)
+            await links.sent(there, here)
         return True
-
-    def _subjects(self, checked: Checked, request: Request) -> list[tuple[bytes, int]]:
-        """Where a link goes and where it is asked for from, and how many may in an hour."""
-        contact, secret = checked.form.contact, self._shop.desk.traces.secret
-        there = (contact.email or contact.phone or "").lower()
-        return [
-            (keyed(secret, "link to", there), _MOST_LINKS),
-            (keyed(secret, "link from", address_of(request)), _MOST_FROM_HERE),
-        ]
 
     async def _failed(self, case_id: UUID) -> bool:
         return await self._shop.link_failed(case_id)

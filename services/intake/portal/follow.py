@@ -17,11 +17,11 @@ from catalogue import Catalogue
 from catalogue.calendar import Calendar
 from catalogue.forms import MOST_DOCUMENTS
 from services.intake import following
+from services.intake.applying import UnreachableError, channel_of
 from services.intake.drafts import cleaned
 from services.intake.draftstore import PostgresDrafts
-from services.intake.following import CITY
-from services.intake.gate import Gate, TooOftenError
-from services.intake.identity import InvalidValue, parse_case_number
+from services.intake.gate import Gate, LinkLimit, TooOftenError
+from services.intake.identity import CITY, InvalidValue, parse_case_number
 from services.intake.inspection import Inspector
 from services.intake.portal import messages, views
 from services.intake.portal.apply import in_language
@@ -31,7 +31,6 @@ from services.intake.store import PostgresApplications
 from services.intake.texts import Language, languages
 from services.intake.uploads import Upload, UploadError
 from shared.contract import topics
-from shared.contract.errors import PermanentError
 from shared.contract.events import (
     ApplicationPreferencesRequested,
     ApplicationSupplemented,
@@ -40,6 +39,7 @@ from shared.contract.events import (
     derived_id,
 )
 from shared.contract.wire import encode
+from shared.runtime.vault import NoKeyError
 from shared.runtime.web import address_of
 
 _VALID_S = 2 * 3600
@@ -57,6 +57,7 @@ class Files:
     inspector: Inspector
     secret: bytes
     gate: Gate
+    links: LinkLimit
     applications: PostgresApplications
     document_link: Callable[[UUID, str], str]
     now: Callable[[], datetime]
@@ -199,7 +200,7 @@ class _Pages:
             )
             detail: dict[str, object] = {"documents": len(documents)}
             await self._ask(case, event, "added", detail)
-        except PermanentError:
+        except NoKeyError:
             # Its key was destroyed: nothing can be added to it.
             return self._case(token, case, 409, error=self._language.text(messages.ENDED))
         return self._to_case(token, "added")
@@ -228,15 +229,22 @@ class _Pages:
         await self._ask(case, event, "withdrawn", {})
         return self._to_case(token, "withdrawn")
 
-    async def preferences(self, token: str) -> Response:
+    async def preferences(self, token: str, request: Request) -> Response:
         """Send the link to the case's own address, once a day: who looks at the case need not be
         who is written to."""
         case = await self._of(token)
         if case is None:
             return self._door("", self._language.text(messages.COME_AGAIN), 403)
-        now = self._files.now()
+        if case.ended:
+            return self._case(token, case, 409, error=self._language.text(messages.ENDED))
+        files, now = self._files, self._files.now()
         try:
-            said = await self._files.drafts.application(case.case_id, "preferences")
+            said = (await files.drafts.application(case.case_id, "preferences"))["contact"]
+            email, phone = said.get("email"), said.get("phone")
+            channel = channel_of(email, phone)
+            if not await files.links.may(email or phone, address_of(request)):
+                text = self._language.text(messages.TOO_MANY_LINKS)
+                return self._case(token, case, 429, error=text)
             event = ApplicationPreferencesRequested(
                 id=derived_id(case.case_id, f"preferences {now.astimezone(CITY).date()}"),
                 source="intake",
@@ -244,12 +252,17 @@ class _Pages:
                 case_id=case.case_id,
                 number=case.number,
                 service=case.service.code,
-                channel="mail" if said["contact"].get("email") else "sms",
+                channel=channel,
+                proven=await files.applications.is_proven(case.case_id),
             )
             asked = await self._ask(case, event, "preferences", {})
-        except PermanentError:
-            # Its key was destroyed: nobody can be written to.
+        except UnreachableError:
+            return self._case(token, case, 422, error=self._language.text(messages.NO_WAY))
+        except NoKeyError:
+            # Nobody can be written to.
             return self._case(token, case, 409, error=self._language.text(messages.ENDED))
+        if asked:
+            await files.links.sent(email or phone, address_of(request))
         return self._to_case(token, "link" if asked else "link_already")
 
     async def _ask(

@@ -28,6 +28,7 @@ TOO_LATE = N_("The case cannot be taken back any more.")
 TOO_MANY_LINKS = N_(
     "Links were sent there several times within the hour. Look for them, or wait a little."
 )
+NO_WAY = N_("This case has neither an e-mail address nor a mobile number. Call 1999.")
 AGREE = N_("Tick the box below: the city may only begin when you say so.")
 UNREACHABLE = N_(
     "We must send you a link to confirm with: give an e-mail address or a mobile number."

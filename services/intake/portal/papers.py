@@ -14,18 +14,17 @@ from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import segno
 import typst
 
 from catalogue.forms import Field, Form, Part, When
+from services.intake.identity import CITY
 
 _SOURCES = Path(__file__).parents[1] / "paper"
 _FONTS = Path("/usr/share/fonts/opentype/noto")
 _FAMILIES = ("Noto Sans CJK TC", "Noto Serif CJK TC")
 _MONO = "Noto Sans Mono CJK TC"
-_CITY = ZoneInfo("Asia/Taipei")
 _CHECKLISTS = ("documents", "consents")
 # Millimetres for one line by hand, and for a text of some lines: the fewer questions stand above
 # it, the more of the first page it gets.
@@ -386,7 +385,7 @@ _MONTHS = (
 
 
 def _time(moment: datetime, lang: str) -> str:
-    here = moment.astimezone(_CITY)
+    here = moment.astimezone(CITY)
     if lang == "zh-TW":
         half = "上午" if here.hour < 12 else "下午"
         return f"{_day(here, lang)}{half}{here.hour % 12 or 12}時{here.minute:02}分"

@@ -16,7 +16,7 @@ from services.intake.portal.counter import scanned
 from services.intake.portal.finding import nowhere
 from services.intake.portal.papers import FontError, Papers, Receipt
 from services.intake.texts import Language, languages
-from shared.contract.errors import PermanentError
+from shared.runtime.vault import NoKeyError
 from shared.runtime.web import ProblemError
 
 log = structlog.get_logger()
@@ -76,7 +76,7 @@ class _Pages:
         try:
             at = await shop.received(draft.number)
             said = await shop.drafts.application(draft.case_id, "receipt")
-        except PermanentError:
+        except NoKeyError:
             at, said = None, {}  # its key was destroyed
         if at is None:
             return nowhere(shop.site, language, "/services")

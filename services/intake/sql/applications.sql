@@ -6,9 +6,10 @@ SELECT nextval('intake.case_sequence') AS n FROM generate_series(1, :count);
 -- The application, its key, its idempotency key and its event: one statement, one transaction.
 WITH application AS (
     INSERT INTO intake.applications
-        (case_id, number, service, facts, sealed, received_at, event_id, person, contacts, duplicates)
+        (case_id, number, service, facts, sealed, received_at, event_id, person, proven,
+        duplicates)
     VALUES (:case_id, :number, :service, :facts, :sealed, :received_at, :event_id,
-        :person, :contacts, :duplicates)
+        :person, :proven, :duplicates)
 ), idempotency AS (
     INSERT INTO intake.idempotency (key_sha256, body_sha256, case_id)
     SELECT CAST(:key_sha256 AS bytea), CAST(:body_sha256 AS bytea), :case_id
@@ -37,17 +38,18 @@ VALUES (:event_id, :case_id, :happened_at, :kind, :agency, :status, :detail)
 ON CONFLICT DO NOTHING;
 
 -- name: duplicates
--- Applications of the same person for the same service; `known` where a contact is the same too.
-SELECT a.number, a.received_at, a.contacts && CAST(:contacts AS bytea[]) AS known
+-- Applications of the same person for the same service; `known` where both were confirmed from
+-- the same address. Those that were confirmed stand first: anybody can send others.
+SELECT a.number, a.received_at, coalesce(a.proven = CAST(:contact AS bytea), false) AS known
 FROM intake.applications a
 WHERE a.person = :person AND a.received_at > :since AND a.case_id <> :case_id
   AND NOT EXISTS (
       SELECT FROM intake.steps s WHERE s.case_id = a.case_id AND s.status = 'WITHDRAWN'
   )
-ORDER BY a.received_at DESC LIMIT 5;
+ORDER BY a.proven IS NULL, a.received_at DESC LIMIT 5;
 
 -- name: put_request$
--- A supplement or a withdrawal of the citizen's, once, and the step that shows it.
+-- What a citizen adds to a case or asks of it, once, and the step that shows it.
 WITH step AS (
     INSERT INTO intake.steps (event_id, case_id, happened_at, kind, detail)
     VALUES (:event_id, :case_id, :happened_at, :kind, :detail)
@@ -58,3 +60,18 @@ WITH step AS (
     SELECT :topic, :key, :header_names, :header_values, :value FROM step
 )
 SELECT event_id FROM step;
+
+-- name: is_proven$
+SELECT proven IS NOT NULL FROM intake.applications WHERE case_id = :case_id;
+
+-- name: guesses$
+-- No further than it matters.
+SELECT count(*) FROM (
+    SELECT FROM intake.guesses WHERE subject = :subject AND at > :since LIMIT :most
+) counted;
+
+-- name: put_guess!
+INSERT INTO intake.guesses (subject) VALUES (:subject);
+
+-- name: forget_guesses!
+DELETE FROM intake.guesses WHERE at <= :before;

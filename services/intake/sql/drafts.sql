@@ -48,9 +48,9 @@ WITH draft AS (
     RETURNING case_id
 ), application AS (
     INSERT INTO intake.applications
-        (case_id, number, service, facts, sealed, received_at, event_id, person, contacts, duplicates)
+        (case_id, number, service, facts, sealed, received_at, event_id, person, proven, duplicates)
     SELECT :case_id, :number, :service, :facts, :sealed, :received_at, :event_id,
-        :person, :contacts, :duplicates
+        :person, :proven, :duplicates
     FROM draft
 ), event AS (
     INSERT INTO intake.outbox (topic, key, header_names, header_values, value)
@@ -112,15 +112,6 @@ WITH upload AS (
     RETURNING key_id
 )
 SELECT count(vault.shred_key(key_id)) FROM upload;
-
--- name: guesses$
-SELECT count(*) FROM intake.guesses WHERE subject = :subject AND at > :since;
-
--- name: put_guess!
-INSERT INTO intake.guesses (subject) VALUES (:subject);
-
--- name: forget_guesses!
-DELETE FROM intake.guesses WHERE at <= :before;
 
 -- name: sealed_of$
 SELECT sealed FROM intake.applications WHERE case_id = :case_id;

@@ -1,7 +1,8 @@
--- Who applied, by keyed hashes: so that the same person's second application is noticed.
+-- Who applied, by keyed hashes: so that the same person's second application is noticed. `proven`
+-- is the address that the application was confirmed from.
 ALTER TABLE intake.applications
     ADD COLUMN person bytea,
-    ADD COLUMN contacts bytea[] NOT NULL DEFAULT '{}',
+    ADD COLUMN proven bytea,
     ADD COLUMN duplicates text[] NOT NULL DEFAULT '{}';
 CREATE INDEX ON intake.applications (person, received_at) WHERE person IS NOT NULL;
 
