@@ -19,6 +19,7 @@ from services.backoffice.domain import Case, Change, Command
 from services.backoffice.handlers import WorkingDay, on_command
 from services.backoffice.settings import BackofficeSettings
 from shared.contract.errors import PermanentError, TransientError
+from shared.contract.events import JointReview
 from shared.runtime.postgres import Pool
 from shared.runtime.vault import NoKeyError, Vault
 from shared.runtime.web import ProblemError, problems
@@ -58,7 +59,7 @@ class CaseLine(BaseModel):
     received_at: _Moment
     assigned_at: _Moment
     due_on: date
-    joint_review: list[dict[str, Any]]
+    joint_review: list[JointReview]
     duplicates: list[str]
 
 
