@@ -4,7 +4,9 @@ ALTER TABLE intake.applications
     ADD COLUMN person bytea,
     ADD COLUMN proven bytea,
     ADD COLUMN duplicates text[] NOT NULL DEFAULT '{}';
-CREATE INDEX ON intake.applications (person, received_at) WHERE person IS NOT NULL;
+-- In the order in which they are looked through: the first five are enough.
+CREATE INDEX ON intake.applications (person, (proven IS NULL), received_at DESC)
+    WHERE person IS NOT NULL;
 
 -- What citizens have begun. The id is that of the case to come, the key is the case's too; the
 -- links are kept as hashes only.
