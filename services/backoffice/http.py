@@ -22,7 +22,7 @@ from shared.contract.errors import PermanentError, TransientError
 from shared.contract.events import JointReview
 from shared.runtime.postgres import Pool
 from shared.runtime.vault import NoKeyError, Vault
-from shared.runtime.web import ProblemError, problems
+from shared.runtime.web import Moment, ProblemError, problems
 
 log = structlog.get_logger()
 _TRIES = 5
@@ -42,9 +42,6 @@ class CommandBody(BaseModel):
     correct_by: date | None = None
 
 
-_Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-
-
 class CaseLine(BaseModel):
     """A case without what the citizen wrote."""
 
@@ -56,8 +53,8 @@ class CaseLine(BaseModel):
     status: str
     step: int
     chain: list[str]
-    received_at: _Moment
-    assigned_at: _Moment
+    received_at: Moment
+    assigned_at: Moment
     due_on: date
     joint_review: list[JointReview]
     duplicates: list[str]

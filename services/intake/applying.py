@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
-from services.intake.domain import Checked, Received, Traces
+from services.intake.domain import SEALED_PARTS, Checked, Traces
 from services.intake.drafts import Draft
-from services.intake.handlers import Application, Applications, Duplicate, as_case
-from services.intake.identity import CITY, case_number, mobile
+from services.intake.handlers import Application, Applications, Duplicate, as_case, new_number
 from services.intake.identity import InvalidValue as NotMobileError
+from services.intake.identity import mobile
 from shared.contract import topics
 from shared.contract.events import (
     ApplicationConfirmationRequested,
@@ -68,7 +68,7 @@ class Desk:
         """
         contact = checked.form.contact
         channel = channel_of(contact.email, contact.phone)
-        number = draft.number or await self._number(now)
+        number = draft.number or await new_number(self.applications, now)
         link = f"{self.portal_url}/{draft.language}/confirm/{self.drafts.confirmation(draft)}"
         said = {"contact": contact.model_dump(), "confirm_url": link}
         event = ApplicationConfirmationRequested(
@@ -83,15 +83,12 @@ class Desk:
         )
         return await self.drafts.send(draft, number, encode(topics.APPLICATIONS, event), now)
 
-    async def receive(
-        self, draft: Draft, checked: Checked, now: datetime, traceparent: str | None = None
-    ) -> Received | None:
-        """The draft as a case, committed; None when it is one already or was changed elsewhere."""
-        number = draft.number or await self._number(now)
+    async def receive(self, draft: Draft, checked: Checked, now: datetime) -> None:
+        """The draft as a case, committed; nothing when it is one already or was changed
+        elsewhere."""
+        number = draft.number or await new_number(self.applications, now)
         found = await self.duplicates(draft, checked, now)
-        said = checked.form.model_dump(
-            mode="json", include={"applicant", "contact", "address", "answers"}
-        )
+        said = checked.form.model_dump(mode="json", include=set(SEALED_PARTS))
         if draft.documents:
             said["documents"] = [
                 {"field": one.field} | one.told(self.document_link(draft.case_id, one.digest))
@@ -107,10 +104,4 @@ class Desk:
         )
         if not draft.filed_by:
             application = replace(application, proven=self.traces.contact(checked.form))
-        out = encode(topics.APPLICATIONS, event, traceparent)
-        if not await self.drafts.receive(draft, application, out):
-            return None
-        return Received(draft.case_id, number, now)
-
-    async def _number(self, now: datetime) -> str:
-        return case_number(now.astimezone(CITY).date(), await self.applications.next_sequence())
+        await self.drafts.receive(draft, application, encode(topics.APPLICATIONS, event))

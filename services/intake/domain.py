@@ -68,6 +68,8 @@ class ApplicationForm(_Part):
     consents: list[str] = Field(default_factory=list, max_length=50)
 
 
+# What of a form is personal, and travels sealed.
+SEALED_PARTS = frozenset({"applicant", "contact", "address", "answers"})
 # What the rules ask that has a field of its own; all else is asked for in `answers`.
 _FIELDS = {
     "service": "service",

@@ -14,7 +14,7 @@ import structlog
 from services.intake.domain import keyed
 from services.intake.drafts import Attached, Channel, Draft, secret_link
 from services.intake.handlers import Application
-from services.intake.store import columns, sql
+from services.intake.store import columns, kept, sql
 from services.intake.uploads import Upload
 from shared.contract.wire import Outgoing
 from shared.runtime.postgres import TRANSIENT, Connection, Pool, rows
@@ -135,17 +135,8 @@ class PostgresDrafts:
         """The draft becomes a case; False when it is one already, or was changed elsewhere."""
         received = await sql.receive_draft(
             self._pool,
-            case_id=draft.case_id,
             revision=draft.revision,
-            number=application.number,
-            service=draft.service,
-            facts=application.facts,
-            sealed=application.sealed,
-            received_at=application.received_at,
-            event_id=application.event_id,
-            person=application.person,
-            proven=application.proven,
-            duplicates=list(application.duplicates),
+            **kept(application),
             **columns(event),
         )
         return received is not None

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
-from services.intake.domain import Checked, Received, Traces
+from services.intake.domain import SEALED_PARTS, Checked, Received, Traces
 from services.intake.identity import CITY, case_number
 from shared.contract import topics
 from shared.contract.events import (
@@ -131,12 +131,10 @@ async def submit(
         if (known := await applications.by_key(key_sha256)) is not None:
             return _same(known, body_sha256)
     case_id, received_at = uuid4(), now()
-    number = case_number(received_at.astimezone(CITY).date(), await applications.next_sequence())
+    number = await new_number(applications, received_at)
     key, wrapped = keys.new_key(case_id)
     form = checked.form
-    sealed = key.seal(
-        form.model_dump_json(include={"applicant", "contact", "address", "answers"}).encode()
-    )
+    sealed = key.seal(form.model_dump_json(include=set(SEALED_PARTS)).encode())
     person = traces.person(form)
     found = await applications.duplicates(case_id, person, b"", received_at - traces.window)
     application, event = as_case(case_id, number, checked, sealed, received_at, traces, found)
@@ -152,6 +150,11 @@ async def submit(
             raise
         return _same(known, body_sha256)
     return Received(case_id, number, received_at)
+
+
+async def new_number(applications: Applications, at: datetime) -> str:
+    """A case number of the city's day."""
+    return case_number(at.astimezone(CITY).date(), await applications.next_sequence())
 
 
 def as_case(

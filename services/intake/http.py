@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
 from catalogue import Catalogue
@@ -17,7 +17,7 @@ from services.intake.identity import InvalidValue, parse_case_number
 from services.intake.settings import IntakeSettings
 from shared.runtime import metrics
 from shared.runtime.postgres import TRANSIENT
-from shared.runtime.web import ProblemError, address_of, fields, problems, schema_of
+from shared.runtime.web import Moment, ProblemError, address_of, fields, problems, schema_of
 
 # A case that does not exist and a wrong password get the same answer.
 _NOT_YOURS = ProblemError(404, "case-not-found", "no case has this number and password / 查無案件")
@@ -29,15 +29,12 @@ _TOO_OFTEN = ProblemError(
 )
 
 
-_Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-
-
 class Receipt(BaseModel):
     """What is received, and how it is followed."""
 
     number: str
     password: str
-    received_at: _Moment
+    received_at: Moment
     follow: str
 
 
@@ -45,7 +42,7 @@ class _Step(BaseModel):
     """One line of the history; by its kind it has more."""
 
     model_config = ConfigDict(extra="allow")
-    at: _Moment
+    at: Moment
     kind: str
     agency: str | None
     status: str | None
@@ -57,7 +54,7 @@ class Followed(BaseModel):
     number: str
     service: str
     service_name: dict[str, str]
-    received_at: _Moment
+    received_at: Moment
     agency: str | None
     status: str
     steps: list[_Step]

@@ -36,16 +36,7 @@ class PostgresApplications:
         try:
             await sql.put_application(
                 self._pool,
-                case_id=application.case_id,
-                number=application.number,
-                service=application.service,
-                facts=application.facts,
-                sealed=application.sealed,
-                received_at=application.received_at,
-                event_id=application.event_id,
-                person=application.person,
-                proven=application.proven,
-                duplicates=list(application.duplicates),
+                **kept(application),
                 key_sha256=application.key_sha256,
                 body_sha256=application.body_sha256,
                 wrapped=wrapped_key,
@@ -132,6 +123,22 @@ class PostgresSteps:
             "detail": step.detail,
         }
         await sql.put_step(self._connection, event_id=event_id, case_id=case_id, **values)
+
+
+def kept(application: Application) -> dict[str, object]:
+    """An application as its row; without what only the API has."""
+    return {
+        "case_id": application.case_id,
+        "number": application.number,
+        "service": application.service,
+        "facts": application.facts,
+        "sealed": application.sealed,
+        "received_at": application.received_at,
+        "event_id": application.event_id,
+        "person": application.person,
+        "proven": application.proven,
+        "duplicates": list(application.duplicates),
+    }
 
 
 def columns(event: Outgoing) -> dict[str, object]:

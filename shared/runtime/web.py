@@ -5,7 +5,7 @@ import json
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from ipaddress import IPv6Address, IPv6Network, ip_address
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import structlog
 import uvicorn
@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -35,6 +35,8 @@ _HEADERS = {
 # No route takes more, but where a service says so; of applications intake takes less still.
 BODY_LIMIT_BYTES = 512 * 1024
 Check = Callable[[], Awaitable[dict[str, bool]]]
+# A moment as isoformat() writes it, in the schema of an answer.
+Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
 class ProblemError(Exception):
